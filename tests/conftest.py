@@ -1,0 +1,19 @@
+"""Fixtures that every floor of tests shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real media and small real networks; tests that need it are skipped where it is absent."""
+    place = Path(os.environ.get("MEDIAVERSE_SHARED", ROOT.parent / "shared"))
+    if not (place / "media").is_dir():
+        pytest.skip(f"no real media at {place} (set MEDIAVERSE_SHARED)")
+    return place
