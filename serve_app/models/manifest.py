@@ -1,0 +1,258 @@
+"""``configs/models.yaml`` as typed rows: every network a task may use is one row, nothing is written in code.
+
+A row says what the weights are, under which licence they come, where they are fetched and how a picture is prepared
+for them. Logical file names are the words the domains look up in :meth:`serve_app.models.store.Store.locate`:
+encoders have ``image``, ``text`` and ``tokenizer``; detectors have ``weights``; MTCNN has ``pnet``, ``rnet``, ``onet``.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
+Task = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Unit = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Side = Annotated[int, Field(gt=0, le=4096)]
+
+ENCODER_FILES = ("image", "text", "tokenizer")
+PICKLED = {".pt", ".pth", ".bin", ".ckpt"}
+"""Endings of torch files, whose loading may run code: only files with a known hash are loaded."""
+
+
+class ManifestError(ValueError):
+    """The manifest is wrong; the message has one line a fault, each with its path (``models.mtcnn.files: ...``)."""
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class File(_Row):
+    """One file of a model: part of a Python package, fetched from an address, or converted from fetched files."""
+
+    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[\w./-]+$")] | None = None
+    url: Annotated[str, StringConstraints(pattern=r"^https://[^\s/]+/\S+$")] | None = None
+    converted: FileName | None = None
+    sha256: Sha256 | None = None
+    bytes: Annotated[int, Field(gt=0)] | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name on disk, which is also the name ``--from DIR`` looks for."""
+        if self.converted:
+            return self.converted
+        if self.url:
+            return PurePosixPath(unquote(urlsplit(self.url).path)).name
+        return PurePosixPath(str(self.package).partition(":")[2]).name
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if sum(origin is not None for origin in (self.package, self.url, self.converted)) != 1:
+            raise ValueError("give exactly one of package, url, converted")
+        if self.converted and (self.sha256 or self.bytes):
+            raise ValueError("a converted file is made on this machine; it has no sha256 or bytes in the manifest")
+        if self.url and self.sha256 is None and PurePosixPath(self.name).suffix in PICKLED:
+            raise ValueError("a torch file may run code when it is loaded: it needs a known sha256")
+        return self
+
+
+class LabelsFile(_Row):
+    """Labels that stand in a file of the model, one a line in the order of the classes."""
+
+    file: str
+
+
+class Clip(_Row):
+    """How pictures and texts are prepared for an encoder; ``mean`` and ``std`` are on RGB in 0..1, as in open_clip."""
+
+    image_size: Side
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    interpolation: Literal["bicubic", "bilinear"]
+    resize: Literal["shortest", "squash"]
+    context_length: Annotated[int, Field(ge=4, le=1024)]
+    dim: Annotated[int, Field(gt=0, le=8192)]
+    architecture: str | None = None
+    pretrained_tag: str | None = None
+
+
+class Detector(_Row):
+    """How pictures are prepared for a detector and how its outputs are read.
+
+    ``input`` is (height, width); ``mean`` and ``std`` are on 0..255 in the order of ``colour``; ``layout`` names a
+    function of ``serve_app.annotation.detector_layouts``.
+    """
+
+    input: tuple[Side, Side]
+    resize: Literal["stretch", "letterbox", "area"]
+    pad: Annotated[int, Field(ge=0, le=255)] = 0
+    colour: Literal["rgb", "bgr"]
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    layout: Literal["fastestdet", "yolo", "dets_labels", "scores_boxes", "yolox"]
+    labels: Annotated[list[str], Field(min_length=1)] | LabelsFile
+    threshold: Unit
+    nms_iou: Unit
+
+
+class Model(_Row):
+    """One set of weights at one revision."""
+
+    name: Name
+    task: Task
+    revision: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+    licence: Annotated[str, StringConstraints(min_length=1)]
+    licence_note: str | None = None
+    source: Annotated[str, StringConstraints(min_length=1)]
+    card: str | None = None
+    files: Annotated[dict[Name, File], Field(min_length=1)]
+    convert: Literal["open_clip"] | None = None
+    clip: Clip | None = None
+    detector: Detector | None = None
+
+    @property
+    def key(self) -> str:
+        """``name@revision``: vectors and folders of weights are keyed by it."""
+        return f"{self.name}@{self.revision}"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether every file ships with a Python package, so that nothing needs to be pulled."""
+        return all(file.package for file in self.files.values())
+
+    @property
+    def bytes(self) -> int | None:
+        """Bytes of the files that are fetched or shipped, or None where one of them is not known."""
+        sizes = [file.bytes for file in self.files.values() if not file.converted]
+        return None if None in sizes else sum(size or 0 for size in sizes)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        names = [file.name for file in self.files.values()]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two files have the same name on disk: {sorted(names)}")
+        if self.task == "cross_modal_embedding":
+            self._whole_encoder()
+        if self.task == "object_detection" and self.detector is None:
+            raise ValueError("object_detection needs a detector section")
+        if (self.convert is None) == any(file.converted for file in self.files.values()):
+            raise ValueError("convert and converted files belong together")
+        labels = self.detector.labels if self.detector else []
+        if isinstance(labels, LabelsFile) and labels.file not in self.files:
+            raise ValueError(f"detector.labels.file: no file {labels.file!r} in files")
+        return self
+
+    def _whole_encoder(self) -> None:
+        missing = [file for file in ENCODER_FILES if file not in self.files]
+        if self.clip is None or missing:
+            raise ValueError(f"cross_modal_embedding needs a clip section and files {list(ENCODER_FILES)}")
+        if self.convert == "open_clip" and self.clip.architecture is None:
+            raise ValueError("clip.architecture names the open_clip model to convert")
+
+
+class TaskNote(_Row):
+    """What people call a task, and what to do where no profile row serves it."""
+
+    title: Annotated[str, StringConstraints(min_length=1)]
+    remedy: str | None = None
+
+
+class Manifest(_Row):
+    """The whole table. ``profiles`` maps profile to task to model name; ``tasks`` names every task."""
+
+    models: dict[Name, Model]
+    profiles: dict[Name, dict[Task, str]]
+    tasks: dict[Task, TaskNote]
+
+    def profile(self, name: str) -> dict[str, Model]:
+        """Task -> model of a profile; a :class:`ManifestError` naming the known profiles when it is unknown."""
+        if name not in self.profiles:
+            raise ManifestError(f"no profile {name!r}; there are {', '.join(sorted(self.profiles))}")
+        return {task: self.models[model] for task, model in self.profiles[name].items()}
+
+    def select(self, name: str) -> list[Model]:
+        """The models of a profile, or the one model of that name (``name`` or ``name@revision``)."""
+        if name in self.profiles:
+            return list({model.key: model for model in self.profile(name).values()}.values())
+        found = [model for model in self.models.values() if name in (model.name, model.key)]
+        if not found:
+            raise ManifestError(
+                f"no profile or model {name!r}; profiles: {', '.join(sorted(self.profiles))}; "
+                f"models: {', '.join(sorted(self.models))}"
+            )
+        return found
+
+    def pulled_by(self, model: Model) -> str:
+        """What to give to ``mediaverse models pull`` for this model: the first profile with it, else its name."""
+        return next((name for name, rows in self.profiles.items() if model.name in rows.values()), model.name)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_rows(cls, data: Any) -> Any:
+        """Each row learns its own name from its key."""
+        rows = data.get("models") if isinstance(data, dict) else None
+        if not isinstance(rows, dict):
+            return data
+        named = {key: {**row, "name": key} if isinstance(row, dict) else row for key, row in rows.items()}
+        return {**data, "models": named}
+
+    @model_validator(mode="after")
+    def _profiles_resolve(self) -> Self:
+        for profile, rows in self.profiles.items():
+            for task, name in rows.items():
+                where = f"profiles.{profile}.{task}"
+                if name not in self.models:
+                    raise ValueError(f"{where}: no model {name!r}; there are {', '.join(sorted(self.models))}")
+                if self.models[name].task != task:
+                    raise ValueError(f"{where}: model {name!r} is for {self.models[name].task}")
+        served = {task for rows in self.profiles.values() for task in rows}
+        if unnamed := sorted(served - self.tasks.keys()):
+            raise ValueError(f"tasks: no title for {', '.join(unnamed)}")
+        if hopeless := sorted(task for task, note in self.tasks.items() if task not in served and not note.remedy):
+            raise ValueError(f"tasks: no profile serves {', '.join(hopeless)}, so each needs a remedy")
+        return self
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML takes the last of two equal keys in silence; a table of models must not lose a row like that."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise ManifestError(f"line {node.start_mark.line + 1}: {twice[0]!r} stands twice in one table")
+        return super().construct_mapping(node, deep)
+
+
+def shipped() -> Path:
+    """Where the manifest that ships with the application is."""
+    return Path(str(importlib.resources.files("configs") / "models.yaml"))
+
+
+def load_manifest(path: Path | None = None) -> Manifest:
+    """Read and check a manifest (the shipped one by default).
+
+    Raises :class:`ManifestError` with the path of every fault; OSError where the file cannot be read.
+    """
+    path = path or shipped()
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506  (a SafeLoader)
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        raise ManifestError("\n".join(f"{path}: {_sentence(fault)}" for fault in error.errors())) from None
+    except (yaml.YAMLError, ManifestError) as error:
+        raise ManifestError(f"{path}: {error}") from None
+
+
+def _sentence(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
