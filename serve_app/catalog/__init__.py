@@ -1,0 +1,79 @@
+"""The catalog: assets, annotations as tags, vectors and jobs in SQL, files through fsspec. It is the truth.
+
+``Catalog.open("sqlite:////var/lib/mediaverse/catalog.db")`` or ``Catalog.open("postgresql+psycopg://...")``. Calls
+block; asynchronous callers use a thread. What a call has answered survives the death of every process.
+"""
+
+from __future__ import annotations
+
+from serve_app.catalog.annotations import Annotations
+from serve_app.catalog.assets import Assets
+from serve_app.catalog.checks import validate_id
+from serve_app.catalog.contents import Contents
+from serve_app.catalog.engine import Clock, Database, utc_now
+from serve_app.catalog.files import Files
+from serve_app.catalog.filters import Filter, parse_filter
+from serve_app.catalog.jobs import Jobs, LeaseLostError
+from serve_app.catalog.migrate import migrate
+from serve_app.catalog.rows import (
+    KINDS,
+    STAGES,
+    Asset,
+    Content,
+    ContentAdded,
+    Job,
+    NewAsset,
+    NewContent,
+    Page,
+    Stage,
+    Tag,
+    VectorChange,
+)
+from serve_app.catalog.vectors import Vectors
+
+__all__ = [
+    "KINDS",
+    "STAGES",
+    "Asset",
+    "Catalog",
+    "Content",
+    "ContentAdded",
+    "Files",
+    "Filter",
+    "Job",
+    "LeaseLostError",
+    "NewAsset",
+    "NewContent",
+    "Page",
+    "Stage",
+    "Tag",
+    "VectorChange",
+    "parse_filter",
+    "validate_id",
+]
+
+
+class Catalog:
+    """One open database. Threads may share it, processes each open their own."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self.assets = Assets(database, clock)
+        self.contents = Contents(database, clock)
+        self.vectors = Vectors(database)
+        self.annotations = Annotations(database)
+        self.jobs = Jobs(database, clock)
+
+    @classmethod
+    def open(cls, url: str, clock: Clock = utc_now) -> Catalog:
+        """Open the catalog at a SQLAlchemy URL and bring its schema up to date; any number may open it at once.
+
+        ``clock`` tells the time in UTC, for leases and creation times. Raises ValueError for a URL that is neither
+        SQLite nor Postgres and Problem("unavailable") for a database that does not answer or is too new.
+        """
+        database = Database(url)
+        migrate(database)
+        return cls(database, clock)
+
+    def close(self) -> None:
+        self._database.close()

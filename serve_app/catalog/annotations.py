@@ -1,0 +1,87 @@
+"""What the annotators found of an asset: their answers as JSON, and the tags that filters search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+
+from serve_app.catalog.asset_rows import known_id, missing
+from serve_app.catalog.checks import clean, fold
+from serve_app.catalog.engine import Database
+from serve_app.catalog.filters import PREFIX
+from serve_app.catalog.rows import Tag
+from serve_app.catalog.schema import answers, assets, tags
+
+
+class Annotations:
+    """The annotations of one catalog. Every method may be called from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, asset_id: str, task: str, result: Mapping[str, Any], found: Iterable[Tag] = ()) -> None:
+        """Keep the answer of ``task`` (plain JSON, without NaN) and its tags in place of any earlier ones.
+
+        Of tags with the same name, value and model the most confident is kept. Raises Problem("not_found") when the
+        asset is gone.
+        """
+        known_id(asset_id)
+        answer = _clean_json(result)
+        rows = [_tag_row(asset_id, task, tag) for tag in _best(found)]
+
+        def work(connection: Connection) -> None:
+            locked = select(assets.c.id).where(assets.c.id == asset_id).with_for_update()
+            if connection.execute(locked).first() is None:
+                raise missing(asset_id)
+            for table in (answers, tags):
+                connection.execute(delete(table).where(table.c.asset_id == asset_id, table.c.task == task))
+            connection.execute(insert(answers).values(asset_id=asset_id, task=task, result=answer))
+            if rows:
+                connection.execute(insert(tags), rows)
+
+        self._database.write(work)
+
+    def of_asset(self, asset_id: str) -> dict[str, Any]:
+        """The answers by task; Problem("not_found") when there is no such asset."""
+        known_id(asset_id)
+        query = select(answers.c.task, answers.c.result).where(answers.c.asset_id == asset_id)
+        with self._database.read() as connection:
+            if connection.execute(select(assets.c.id).where(assets.c.id == asset_id)).first() is None:
+                raise missing(asset_id)
+            return {row.task: row.result for row in connection.execute(query.order_by(answers.c.task))}
+
+    def tags_of(self, asset_id: str) -> list[Tag]:
+        """The tags of an asset, ordered by name and the best first."""
+        query = select(tags.c.name, tags.c.value, tags.c.confidence, tags.c.model).where(tags.c.asset_id == asset_id)
+        with self._database.read() as connection:
+            found = [Tag(*row) for row in connection.execute(query)]
+        return sorted(found, key=lambda tag: (tag.name, -tag.confidence, tag.value))
+
+
+def _best(found: Iterable[Tag]) -> list[Tag]:
+    best: dict[tuple[str, str, str | None], Tag] = {}
+    for tag in found:
+        key = (tag.name, tag.value, tag.model)
+        if key not in best or tag.confidence > best[key].confidence:
+            best[key] = tag
+    return list(best.values())
+
+
+def _tag_row(asset_id: str, task: str, tag: Tag) -> dict[str, Any]:
+    if not 0 <= tag.confidence <= 1:
+        raise ValueError(f"a confidence is within [0, 1], not {tag.confidence}")
+    value = clean(tag.value)
+    folded = fold(value)
+    row = {"asset_id": asset_id, "task": task, "name": tag.name, "value": value, "model": tag.model}
+    return row | {"folded": folded, "prefix": folded[:PREFIX], "confidence": float(tag.confidence)}
+
+
+def _clean_json(value: Any) -> Any:
+    """JSON whose strings both databases keep."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {clean(str(key)): _clean_json(item) for key, item in value.items()}
+    return [_clean_json(item) for item in value] if isinstance(value, list | tuple) else value

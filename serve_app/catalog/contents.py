@@ -1,0 +1,148 @@
+"""Contents: what the indexes know of an asset, one a modality.
+
+An image asset has its picture and, when it is described, the description as text; a text asset has its text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+
+from serve_app.catalog import vectors
+from serve_app.catalog.asset_rows import insert_asset, taken
+from serve_app.catalog.checks import validate_id
+from serve_app.catalog.engine import Clock, Database, next_number
+from serve_app.catalog.rows import ContentAdded, NewAsset, NewContent, StageName, StageState
+from serve_app.catalog.schema import answers, assets, contents, tags
+from serve_app.catalog.stages import write_stages
+from serve_app.catalog.vectors import Key
+
+# A content posted straight to the index is searchable at once; nobody asked for more.
+POSTED: dict[StageName, StageState] = {
+    "annotate": "skipped",
+    "index": "ready",
+    "preview": "skipped",
+    "adapt": "skipped",
+}
+
+
+class Contents:
+    """The contents of one catalog. Every method may be called from any thread."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def add(self, new: NewContent, vector: NDArray[np.float32], revision: str) -> ContentAdded:
+        """Add a content and its vector (float32 [D]) in one transaction, so that an acknowledged content is found.
+
+        The asset is made when the id is free. The same id, owner and modality with other bytes replaces the content
+        (and, where it is the asset itself, the asset: its annotations go); with the same bytes it counts as posted
+        again and becomes the latest. ``obsolete_files`` of the answer are referred to by nothing and may be deleted.
+        Raises Problem("conflict") when the id has another owner.
+        """
+        return self.add_many([(new, vector)], revision)[0]
+
+    def add_many(self, items: Iterable[tuple[NewContent, NDArray[np.float32]]], revision: str) -> list[ContentAdded]:
+        """Like ``add`` for each item, in one transaction: all or none."""
+        checked = [(new, vectors.pack(vector)) for new, vector in items]
+        for new, _ in checked:
+            validate_id(new.asset_id)
+            validate_id(new.owner, "owner")
+
+        def work(connection: Connection) -> list[ContentAdded]:
+            return [self._add(connection, new, data, revision) for new, data in checked]
+
+        return self._database.write(work, ordered=True)
+
+    def _add(self, connection: Connection, new: NewContent, data: bytes, revision: str) -> ContentAdded:
+        asset = connection.execute(select(assets).where(assets.c.id == new.asset_id).with_for_update()).first()
+        if asset is None:
+            insert_asset(connection, _as_asset(new), new.asset_id, self._clock(), POSTED)
+        elif asset.owner != new.owner:
+            raise taken(new.asset_id)
+        here = and_(contents.c.asset_id == new.asset_id, contents.c.modality == new.modality)
+        present = connection.execute(select(contents).where(here)).first()
+        obsolete: set[str] = set()
+        if present is None:
+            _insert(connection, new.asset_id, new.modality, new.owner, new.sha256, file=new.file)
+        elif present.sha256 == new.sha256:
+            connection.execute(update(contents).where(here).values(ordinal=next_number(connection, "ordinal")))
+            obsolete = {new.file}
+        else:
+            obsolete = _replace(connection, asset, present, new)
+        key = Key(new.owner, new.modality, new.sha256)
+        seq = vectors.store(connection, key, revision, data)
+        return ContentAdded(new.asset_id, present is None, seq, tuple(sorted(obsolete)))
+
+
+def insert_of_asset(connection: Connection, new: NewAsset, asset_id: str) -> None:
+    """Insert the contents that follow from a new asset."""
+    if new.kind in ("text", "image"):
+        _insert(connection, asset_id, new.kind, new.owner, new.sha256, file=new.file)
+    if new.kind != "text" and new.description:
+        digest = hashlib.sha256(new.description.encode()).hexdigest()
+        _insert(connection, asset_id, "text", new.owner, digest, text=new.description)
+
+
+def remove_of_asset(connection: Connection, asset_id: str) -> list[str]:
+    """Delete the contents of an asset and tombstone the vectors nobody else refers to. Gives the contents' files."""
+    rows = connection.execute(delete(contents).where(contents.c.asset_id == asset_id).returning(contents)).all()
+    for row in rows:
+        vectors.tombstone_unreferenced(connection, _key(row))
+    return [row.file for row in rows if row.file is not None]
+
+
+def _insert(
+    connection: Connection,
+    asset_id: str,
+    modality: str,
+    owner: str,
+    sha256: str,
+    *,
+    file: str | None = None,
+    text: str | None = None,
+) -> None:
+    row = {"asset_id": asset_id, "modality": modality, "owner": owner, "sha256": sha256, "file": file, "text": text}
+    connection.execute(insert(contents).values(**row, ordinal=next_number(connection, "ordinal")))
+
+
+def _replace(connection: Connection, asset: Row[Any] | None, present: Row[Any], new: NewContent) -> set[str]:
+    """Put ``new`` in place of ``present``; gives the files that nothing refers to any more."""
+    here = and_(contents.c.asset_id == new.asset_id, contents.c.modality == new.modality)
+    ordinal = next_number(connection, "ordinal")
+    changed = {"sha256": new.sha256, "file": new.file, "text": None, "ordinal": ordinal}
+    connection.execute(update(contents).where(here).values(changed))
+    vectors.tombstone_unreferenced(connection, _key(present))
+    obsolete = {present.file} - {None}
+    if asset is not None and asset.kind == new.modality:
+        obsolete.add(asset.file)
+        values = {"media_type": new.media_type, "sha256": new.sha256, "bytes": new.bytes, "file": new.file}
+        size = {"width": new.width, "height": new.height}
+        connection.execute(update(assets).where(assets.c.id == new.asset_id).values(values | size))
+        for table in (answers, tags):
+            connection.execute(delete(table).where(table.c.asset_id == new.asset_id))
+        write_stages(connection, new.asset_id, POSTED)
+    return obsolete
+
+
+def _key(row: Row[Any]) -> Key:
+    return Key(row.owner, row.modality, row.sha256)
+
+
+def _as_asset(new: NewContent) -> NewAsset:
+    return NewAsset(
+        owner=new.owner,
+        kind=new.modality,
+        media_type=new.media_type,
+        sha256=new.sha256,
+        bytes=new.bytes,
+        file=new.file,
+        width=new.width,
+        height=new.height,
+    )

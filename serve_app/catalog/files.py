@@ -1,0 +1,116 @@
+"""Files of assets, on a local disk or in any store that fsspec knows. One folder an upload; no client's name in it."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from serve_app.errors import Problem
+
+_SUFFIX = re.compile(r"(\.[a-z0-9]{1,10})?")
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Files:
+    """A folder of files at a path or an fsspec URL. Paths given out are relative to it and cannot leave it."""
+
+    def __init__(self, url: str) -> None:
+        self._fs, root = fsspec.core.url_to_fs(url)
+        self.local = isinstance(self._fs, LocalFileSystem)
+        if self.local:
+            Path(root).mkdir(parents=True, exist_ok=True)
+            root = os.path.realpath(root)
+        self._root = root.rstrip("/")
+
+    def put(self, data: bytes | BinaryIO, suffix: str = "") -> str:
+        """Store ``data`` and give its path. On a local disk the file is complete and on disk before it has its name.
+
+        ``suffix`` is like ".jpg", chosen by the server from the content; ValueError for anything else.
+        """
+        if not _SUFFIX.fullmatch(suffix):
+            raise ValueError(f"a suffix is like .jpg, not {suffix!r}")
+        name = uuid.uuid4().hex
+        path = f"{name[:2]}/{name}/original{suffix}"
+        source = io.BytesIO(data) if isinstance(data, bytes) else data
+        if self.local:
+            _write_durably(Path(self._place(path)), source)
+        else:
+            with self._fs.open(self._place(path), "wb") as target:
+                shutil.copyfileobj(source, target)
+        return path
+
+    def read(self, path: str) -> bytes:
+        """The whole file, or Problem("not_found")."""
+        with self.open(path) as file:
+            return file.read()
+
+    def open(self, path: str) -> BinaryIO:
+        """The file opened for reading (seekable), or Problem("not_found")."""
+        try:
+            return cast(BinaryIO, self._fs.open(self._place(path), "rb"))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise Problem("not_found", "there is no such file") from error
+
+    def locate(self, path: str) -> str:
+        """Where another process finds the file: a local path, or a URL that fsspec opens."""
+        place = self._place(path)
+        return place if self.local else str(self._fs.unstrip_protocol(place))
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files and the folders that this leaves empty; what is gone already is no error."""
+        for path in paths:
+            place = self._place(path)
+            try:
+                self._fs.rm_file(place)
+            except FileNotFoundError:
+                continue
+            if self.local:
+                _remove_empty(Path(place).parent, Path(self._root))
+
+    def _place(self, path: str) -> str:
+        """The absolute place of a path; Problem("not_found") for one that leads out of the folder."""
+        parts = path.split("/")
+        if not all(_PART.fullmatch(part) for part in parts) or str(PurePosixPath(path)) != path:
+            raise Problem("not_found", "there is no such file")
+        place = f"{self._root}/{path}"
+        if self.local and not os.path.realpath(place).startswith(f"{self._root}/"):  # a link that leads elsewhere
+            raise Problem("not_found", "there is no such file")
+        return place
+
+
+def _write_durably(place: Path, source: BinaryIO) -> None:
+    place.parent.mkdir(parents=True)
+    temporary = place.with_name(".part")
+    with temporary.open("xb") as target:
+        shutil.copyfileobj(source, target)
+        target.flush()
+        os.fsync(target.fileno())
+    temporary.replace(place)
+    for folder in (place.parent, place.parent.parent, place.parent.parent.parent):
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent

@@ -1,0 +1,170 @@
+"""The filter language: ``object:person -meme kind:image owner:anna action:"playing tennis">0.5``.
+
+A filter is a list of terms that must all hold. A term is a tag, or a tag and a value, or either with ``>`` and a
+confidence; ``-`` in front negates it. Values are compared without case; ``caption`` and ``text`` hold where the value
+stands anywhere in them; ``kind`` and ``owner`` are the asset's own. ``model:birds`` is any answer of the model that a
+user built under that name, ``model:birds:sparrow`` that one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, not_, select, true
+
+from serve_app.catalog.checks import clean, fold
+from serve_app.catalog.rows import KINDS
+from serve_app.catalog.schema import assets, tags
+from serve_app.errors import Problem
+
+MAX_CHARACTERS = 1000
+MAX_TERMS = 32
+PREFIX = 200
+COLUMNS = ("kind", "owner")
+LABELS = ("object", "action", "person", "meme", "disturbing")
+SENTENCES = ("caption", "text")
+
+_NAME = re.compile(r"[A-Za-z_]+")
+_WORD = re.compile(r'[^\s">]+')
+_PART = re.compile(r'[^\s":>]+')
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_NUMBER = re.compile(r"[0-9]*\.?[0-9]+")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One condition: tag ``name``, its ``value`` (None: any), a confidence it must be ``above`` (None: any)."""
+
+    name: str
+    value: str | None = None
+    above: float | None = None
+    negated: bool = False
+
+    def condition(self) -> ColumnElement[bool]:
+        """The condition on ``assets``. What the client wrote becomes bound parameters, never SQL."""
+        if self.name in COLUMNS:
+            found: ColumnElement[bool] = assets.c[self.name] == self.value
+        else:
+            found = assets.c.id.in_(select(tags.c.asset_id).where(*self._tagged()))
+        return not_(found) if self.negated else found
+
+    def _tagged(self) -> list[ColumnElement[bool]]:
+        conditions = [tags.c.name == self.name]
+        if self.value is not None:
+            folded = fold(self.value)
+            if self.name in SENTENCES:
+                conditions.append(tags.c.folded.contains(folded, autoescape=True))
+            else:
+                conditions += [tags.c.prefix == folded[:PREFIX], tags.c.folded == folded]
+        if self.above is not None:
+            conditions.append(tags.c.confidence > self.above)
+        return conditions
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Terms that must all hold; no terms hold for everything."""
+
+    terms: tuple[Term, ...] = ()
+
+    def condition(self) -> ColumnElement[bool]:
+        return and_(true(), *(term.condition() for term in self.terms))
+
+
+def parse_filter(text: str) -> Filter:
+    """Read a filter of at most 1000 characters and 32 terms.
+
+    Raises Problem("bad_request") that names the character where reading failed.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise Problem("bad_request", f"filter has {len(text)} characters, the limit is {MAX_CHARACTERS}")
+    if clean(text) != text:
+        raise Problem("bad_request", "filter holds a null byte or half a character")
+    reader = _Reader(text)
+    terms: list[Term] = []
+    while reader.skip_space():
+        if len(terms) == MAX_TERMS:
+            raise reader.problem(f"more than {MAX_TERMS} terms")
+        terms.append(reader.term())
+    return Filter(tuple(terms))
+
+
+class _Reader:
+    """A position in the text of a filter, moved on by what is read."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def problem(self, what: str, at: int | None = None) -> Problem:
+        return Problem("bad_request", f"filter, character {(self.at if at is None else at) + 1}: {what}")
+
+    def skip_space(self) -> bool:
+        """Move to the next term; False at the end."""
+        while self.at < len(self.text) and self.text[self.at].isspace():
+            self.at += 1
+        return self.at < len(self.text)
+
+    def take(self, literal: str) -> bool:
+        found = self.text.startswith(literal, self.at)
+        self.at += len(literal) if found else 0
+        return found
+
+    def match(self, pattern: re.Pattern[str]) -> str | None:
+        found = pattern.match(self.text, self.at)
+        if found is None:
+            return None
+        self.at = found.end()
+        return found[found.lastindex or 0]
+
+    def term(self) -> Term:
+        negated = self.take("-")
+        start = self.at
+        name = (self.match(_NAME) or "").lower()
+        if name not in (*COLUMNS, *LABELS, *SENTENCES, "model"):
+            raise self.problem(_unknown(name or self.text[start : start + 20]), start)
+        if name == "model":
+            if not self.take(":"):
+                raise self.problem("model needs a name, as in model:birds")
+            name = f"model:{self.value(_PART)}"
+            value = self.value(_PART) if self.take(":") else None
+        else:
+            value = self.value(_WORD) if self.take(":") else None
+        above = self.confidence(name) if self.take(">") else None
+        if self.at < len(self.text) and not self.text[self.at].isspace():
+            raise self.problem(f"unexpected {self.text[self.at]!r}; values with spaces stand in double quotes")
+        return self.checked(Term(name, value, above, negated), start)
+
+    def value(self, bare: re.Pattern[str]) -> str:
+        if self.text.startswith('"', self.at):
+            quoted = self.match(_QUOTED)
+            if quoted is None:
+                raise self.problem("a double quote that is never closed")
+            value: str | None = re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
+        else:
+            value = self.match(bare)
+        if not value:
+            raise self.problem("a value is missing")
+        return value
+
+    def confidence(self, name: str) -> float:
+        if name in COLUMNS:
+            raise self.problem(f"{name} has no confidence")
+        start = self.at
+        number = self.match(_NUMBER)
+        if number is None or float(number) > 1:
+            raise self.problem("a confidence between 0 and 1 must follow >", start)
+        return float(number)
+
+    def checked(self, term: Term, start: int) -> Term:
+        if term.name in COLUMNS and term.value is None:
+            raise self.problem(f"{term.name} needs a value, as in {term.name}:...", start)
+        if term.name == "kind" and term.value not in KINDS:
+            raise self.problem(f"kind is one of {', '.join(KINDS)}", start)
+        return term
+
+
+def _unknown(word: str) -> str:
+    known = ", ".join((*LABELS, *SENTENCES, *COLUMNS))
+    return f"no tag is called {word!r}; there are {known} and model:<name> (a label is written as object:dog)"

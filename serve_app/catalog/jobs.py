@@ -1,0 +1,251 @@
+"""Jobs as rows: claimed under a lease, renewed, finished; a worker that dies loses its lease and another goes on.
+
+Lease times come from the catalog's clock, so hosts that share a Postgres must agree on the time to well within a
+lease.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_, select, update
+
+from serve_app.catalog.checks import clean_error, validate_id, validate_limit
+from serve_app.catalog.cursors import decode_cursor, encode_cursor
+from serve_app.catalog.engine import Clock, Database
+from serve_app.catalog.rows import JOB_STATES, Job, Page
+from serve_app.catalog.schema import jobs
+from serve_app.catalog.stages import fail_unfinished
+from serve_app.errors import Problem
+
+PROCESS = "process"
+
+
+class LeaseLostError(Exception):
+    """The job is no longer this worker's: cancelled, or its lease ran out and another took it. Stop working on it."""
+
+
+class Jobs:
+    """The jobs of one catalog. Every method may be called from any thread."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def add(
+        self,
+        kind: str,
+        asset_id: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> tuple[Job, bool]:
+        """Queue a job; the same ``idempotency_key`` gives the job that is there, and False."""
+        if idempotency_key is not None:
+            validate_id(idempotency_key, "idempotency key")
+
+        def work(connection: Connection) -> tuple[Job, bool]:
+            if idempotency_key is not None:
+                found = _first(connection, jobs.c.idempotency_key == idempotency_key)
+                if found is not None:
+                    return found, False
+            job_id = enqueue(connection, kind, asset_id, payload or {}, self._clock(), idempotency_key)
+            return _load(connection, job_id), True
+
+        return self._database.write(work, ordered=True)
+
+    def get(self, job_id: str) -> Job:
+        """The job, or Problem("not_found")."""
+        _known_id(job_id)
+        with self._database.read() as connection:
+            return _load(connection, job_id)
+
+    def page(
+        self,
+        *,
+        state: str | None = None,
+        asset_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Job]:
+        """Jobs, newest first; Problem("bad_request") for a bad state, limit or cursor."""
+        query = select(jobs).order_by(jobs.c.number.desc()).limit(validate_limit(limit) + 1)
+        if state is not None:
+            if state not in JOB_STATES:
+                raise Problem("bad_request", f"state is one of {', '.join(JOB_STATES)}")
+            query = query.where(jobs.c.state == state)
+        if asset_id is not None:
+            query = query.where(jobs.c.asset_id == validate_id(asset_id))
+        if cursor is not None:
+            query = query.where(jobs.c.number < decode_cursor("jobs", cursor))
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        more = encode_cursor("jobs", rows[limit - 1].number) if len(rows) > limit else None
+        return Page(tuple(_job(row) for row in rows[:limit]), more)
+
+    def claim(
+        self, worker: str, lease_s: float, *, kinds: Sequence[str] | None = None, max_attempts: int = 3
+    ) -> Job | None:
+        """Take the oldest job that is queued or whose lease ran out, for ``lease_s`` seconds; None if there is none.
+
+        No two workers ever get the same claim. A job whose ``max_attempts`` claims all ran out fails with a reason.
+        """
+
+        def work(connection: Connection) -> Job | None:
+            now = self._clock()
+            _fail_exhausted(connection, now, kinds, max_attempts)
+            ready = or_(jobs.c.state == "queued", _expired(now))
+            query = select(jobs.c.number).where(ready, *_of_kinds(kinds)).order_by(jobs.c.number).limit(1)
+            number = connection.execute(query.with_for_update(skip_locked=True)).scalar()
+            if number is None:
+                return None
+            lease = now + timedelta(seconds=lease_s)
+            taken = {"state": "running", "worker": worker, "lease_until": lease, "attempts": jobs.c.attempts + 1}
+            row = connection.execute(update(jobs).where(jobs.c.number == number).values(taken).returning(jobs)).one()
+            return _job(row)
+
+        if not self._anything_to_do(kinds):
+            return None
+        return self._database.write(work)
+
+    def _anything_to_do(self, kinds: Sequence[str] | None) -> bool:
+        # An idle runner polls; a look without the write lock keeps it out of everybody's way.
+        ready = or_(jobs.c.state == "queued", _expired(self._clock()))
+        with self._database.read() as connection:
+            return bool(connection.execute(select(exists().where(ready, *_of_kinds(kinds)))).scalar_one())
+
+    def renew(self, job: Job, lease_s: float, progress: float | None = None) -> Job:
+        """Hold the job for another ``lease_s`` seconds and record progress in [0, 1]; LeaseLostError if it is lost."""
+        values: dict[str, Any] = {"lease_until": self._clock() + timedelta(seconds=lease_s)}
+        if progress is not None:
+            values["progress"] = min(max(progress, 0.0), 1.0)
+        return self._database.write(lambda connection: _update_held(connection, job, values))
+
+    def finish(self, job: Job, error: str | None = None) -> Job:
+        """End the job: succeeded, or failed with ``error``; LeaseLostError when it is no longer this worker's.
+
+        When a ``process`` job fails, the stages it left unfinished fail with it.
+        """
+        message = clean_error(error)
+        values: dict[str, Any] = {"state": "succeeded", "progress": 1.0, "lease_until": None}
+        if message is not None:
+            values = {"state": "failed", "error": message, "lease_until": None}
+        values["finished_at"] = self._clock()
+
+        def work(connection: Connection) -> Job:
+            done = _update_held(connection, job, values)
+            if message is not None:
+                _fail_stages(connection, done)
+            return done
+
+        return self._database.write(work)
+
+    def release(self, job: Job) -> Job:
+        """Give a claimed job back to the queue, as a worker does that is told to stop; this claim is not counted."""
+        values = {"state": "queued", "worker": None, "lease_until": None, "attempts": job.attempts - 1}
+        return self._database.write(lambda connection: _update_held(connection, job, values))
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job that has not ended (one that has stays as it is); its worker learns it when it renews.
+
+        Raises Problem("not_found").
+        """
+        _known_id(job_id)
+
+        def work(connection: Connection) -> Job:
+            _cancel(connection, jobs.c.id == job_id, self._clock())
+            return _load(connection, job_id)
+
+        return self._database.write(work)
+
+
+def enqueue(
+    connection: Connection,
+    kind: str,
+    asset_id: str | None,
+    payload: Mapping[str, Any],
+    now: datetime,
+    idempotency_key: str | None = None,
+) -> str:
+    """Insert a queued job and give its id."""
+    job_id = uuid.uuid4().hex
+    row = {"id": job_id, "kind": kind, "asset_id": asset_id, "payload": dict(payload), "created_at": now}
+    fresh = {"state": "queued", "attempts": 0, "progress": 0.0, "idempotency_key": idempotency_key}
+    connection.execute(insert(jobs).values(row | fresh))
+    return job_id
+
+
+def cancel_of_asset(connection: Connection, asset_id: str, now: datetime) -> None:
+    _cancel(connection, jobs.c.asset_id == asset_id, now)
+
+
+def _cancel(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
+    values = {"state": "cancelled", "finished_at": now, "lease_until": None}
+    connection.execute(update(jobs).where(which, jobs.c.state.in_(["queued", "running"])).values(values))
+
+
+def _of_kinds(kinds: Sequence[str] | None) -> list[ColumnElement[bool]]:
+    return [] if kinds is None else [jobs.c.kind.in_(kinds)]
+
+
+def _expired(now: datetime) -> ColumnElement[bool]:
+    return and_(jobs.c.state == "running", jobs.c.lease_until < now)
+
+
+def _fail_exhausted(connection: Connection, now: datetime, kinds: Sequence[str] | None, max_attempts: int) -> None:
+    spent = select(jobs.c.number).where(_expired(now), jobs.c.attempts >= max_attempts, *_of_kinds(kinds))
+    numbers = connection.execute(spent.with_for_update(skip_locked=True)).scalars().all()
+    reason = f"given up after {max_attempts} attempts: each time the worker stopped answering"
+    values = {"state": "failed", "error": reason, "lease_until": None, "finished_at": now}
+    for number in numbers:
+        row = connection.execute(update(jobs).where(jobs.c.number == number).values(values).returning(jobs)).one()
+        _fail_stages(connection, _job(row))
+
+
+def _fail_stages(connection: Connection, job: Job) -> None:
+    if job.kind == PROCESS and job.asset_id is not None:
+        fail_unfinished(connection, job.asset_id, job.error)
+
+
+def _update_held(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
+    held = and_(
+        jobs.c.id == job.id,
+        jobs.c.state == "running",
+        jobs.c.worker == job.worker,
+        jobs.c.attempts == job.attempts,
+    )
+    row = connection.execute(update(jobs).where(held).values(values).returning(jobs)).first()
+    if row is None:
+        raise LeaseLostError(f"job {job.id} is no longer held by {job.worker}")
+    return _job(row)
+
+
+def _first(connection: Connection, which: ColumnElement[bool]) -> Job | None:
+    row = connection.execute(select(jobs).where(which)).first()
+    return None if row is None else _job(row)
+
+
+def _load(connection: Connection, job_id: str) -> Job:
+    found = _first(connection, jobs.c.id == job_id)
+    if found is None:
+        raise _missing(job_id)
+    return found
+
+
+def _job(row: Row[Any]) -> Job:
+    values = {name: value for name, value in row._mapping.items() if name != "idempotency_key"}
+    return Job(**values | {"progress": float(row.progress)})  # SQLite gives 0 for 0.0
+
+
+def _known_id(job_id: str) -> None:
+    try:
+        validate_id(job_id)
+    except Problem as problem:
+        raise _missing(job_id) from problem
+
+
+def _missing(job_id: str) -> Problem:
+    return Problem("not_found", f"there is no job {job_id[:128]!r}")

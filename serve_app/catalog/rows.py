@@ -1,0 +1,159 @@
+"""What the catalog gives back: frozen rows, and the words their columns may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["text", "image", "audio", "video", "video360", "shape3d"]
+Modality = Literal["text", "image"]
+StageName = Literal["annotate", "index", "preview", "adapt"]
+StageState = Literal["pending", "running", "ready", "failed", "skipped"]
+AssetState = Literal["processing", "ready", "failed"]
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+KINDS: tuple[Kind, ...] = ("text", "image", "audio", "video", "video360", "shape3d")
+STAGES: tuple[StageName, ...] = ("annotate", "index", "preview", "adapt")
+JOB_STATES: tuple[JobState, ...] = ("queued", "running", "succeeded", "failed", "cancelled")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far one stage of an asset's processing has come; ``error`` says why it failed."""
+
+    state: StageState
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class NewAsset:
+    """An asset to add. ``file`` is its path in :class:`~serve_app.catalog.files.Files`; without ``id`` one is made.
+
+    ``sha256`` is the hex digest of the file, ``bytes`` its size, ``width`` and ``height`` are upright pixels.
+    """
+
+    owner: str
+    kind: Kind
+    media_type: str
+    sha256: str
+    bytes: int
+    file: str
+    id: str | None = None
+    description: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One asset. ``ordinal`` grows with every asset added; ``created_at`` is UTC."""
+
+    id: str
+    owner: str
+    kind: Kind
+    media_type: str
+    sha256: str
+    bytes: int
+    file: str
+    description: str | None
+    width: int | None
+    height: int | None
+    duration_s: float | None
+    state: AssetState
+    created_at: datetime
+    ordinal: int
+    stages: Mapping[StageName, Stage]
+
+
+@dataclass(frozen=True)
+class NewContent:
+    """A text or a picture posted straight to the index (the reference's ``add_content``)."""
+
+    asset_id: str
+    owner: str
+    modality: Modality
+    media_type: str
+    sha256: str
+    bytes: int
+    file: str
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """One searchable content of an asset: bytes at ``file``, or ``text`` where it is the asset's description."""
+
+    asset_id: str
+    modality: Modality
+    owner: str
+    sha256: str
+    file: str | None
+    text: str | None
+    ordinal: int
+
+
+@dataclass(frozen=True)
+class ContentAdded:
+    """The outcome of ``contents.add``: whether the content is new, its vector's ``seq``, and files nobody needs now."""
+
+    asset_id: str
+    created: bool
+    seq: int
+    obsolete_files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VectorChange:
+    """A vector that came or went at ``seq``; ``vector`` is float32 [D], or None for a tombstone."""
+
+    seq: int
+    vid: int
+    owner: str
+    modality: Modality
+    vector: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A searchable label: the tag ``name`` (object, action, ...), its ``value`` and a confidence in [0, 1]."""
+
+    name: str
+    value: str
+    confidence: float = 1.0
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work. ``attempts`` is also the fencing token: it tells one claim of a worker from its next."""
+
+    id: str
+    kind: str
+    asset_id: str | None
+    payload: Mapping[str, Any]
+    state: JobState
+    attempts: int
+    worker: str | None
+    lease_until: datetime | None
+    progress: float
+    error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    number: int
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Some items and the cursor of the next page; no cursor means that this was the last."""
+
+    items: tuple[T, ...] = field(default_factory=tuple)
+    next_cursor: str | None = None
