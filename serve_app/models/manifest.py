@@ -23,6 +23,9 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Side = Annotated[int, Field(gt=0, le=4096)]
 
+ADDRESS = r"^(https://[^\s/]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?)/\S+$"
+"""Weights come over https; plain http only from this machine itself."""
+
 ENCODER_FILES = ("image", "text", "tokenizer")
 PICKLED = {".pt", ".pth", ".bin", ".ckpt"}
 """Endings of torch files, whose loading may run code: only files with a known hash are loaded."""
@@ -40,7 +43,7 @@ class File(_Row):
     """One file of a model: part of a Python package, fetched from an address, or converted from fetched files."""
 
     package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[\w./-]+$")] | None = None
-    url: Annotated[str, StringConstraints(pattern=r"^https://[^\s/]+/\S+$")] | None = None
+    url: Annotated[str, StringConstraints(pattern=ADDRESS)] | None = None
     converted: FileName | None = None
     sha256: Sha256 | None = None
     bytes: Annotated[int, Field(gt=0)] | None = None
@@ -190,10 +193,6 @@ class Manifest(_Row):
                 f"models: {', '.join(sorted(self.models))}"
             )
         return found
-
-    def pulled_by(self, model: Model) -> str:
-        """What to give to ``mediaverse models pull`` for this model: the first profile with it, else its name."""
-        return next((name for name, rows in self.profiles.items() if model.name in rows.values()), model.name)
 
     @model_validator(mode="before")
     @classmethod

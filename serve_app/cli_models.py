@@ -1,0 +1,223 @@
+"""``mediaverse models``: which weights there are, bring them here, check them, train the embedded ones."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+from serve_app.models import pull as pulling
+from serve_app.models.manifest import Manifest, ManifestError, Model, load_manifest
+from serve_app.models.store import EMBEDDED, Report, Store, default_home
+
+app = typer.Typer(help="The weights of the networks: list, pull, verify, train.", no_args_is_help=True)
+
+Home = Annotated[Path | None, typer.Option("--home", envvar="MEDIAVERSE_HOME", help="Where weights are kept.")]
+Rows = Annotated[Path | None, typer.Option("--manifest", help="A models.yaml other than the shipped one.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+
+NO, NO_INPUT = 1, 2
+
+
+@app.command("list")
+def list_models(home: Home = None, manifest: Rows = None, as_json: Json = False) -> None:
+    """Show every model with its profiles, licence, size, and whether it is on this machine."""
+    table, store = _read(manifest), _store(home)
+    rows = [_row(table, store, model) for model in table.models.values()]
+    if as_json:
+        tasks = {name: note.model_dump() for name, note in table.tasks.items()}
+        _print_json({"home": str(store.home), "models": rows, "profiles": table.profiles, "tasks": tasks})
+        return
+    shown = Table(Column("model", no_wrap=True), "task", "profiles", "licence", "size", "state")
+    for row in rows:
+        shown.add_row(row["model"], row["task"], ", ".join(row["profiles"]), row["licence"], row["size"], row["state"])
+    Console().print(shown)
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(metavar="PROFILE|MODEL", help="embedded, light, full, or one model.")],
+    home: Home = None,
+    manifest: Rows = None,
+    source: Annotated[Path | None, typer.Option("--from", help="Copy from this folder; ask no network.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licences shown.")] = False,
+) -> None:
+    """Bring the weights of a profile or a model to this machine, checked; goes on where it was interrupted."""
+    store = _store(home)
+    models = _select(_read(manifest), name)
+    _agree([model for model in models if not model.embedded and store.state(model) == "missing"], yes)
+    failures = [failure for model in models if (failure := _pull_one(store, model, source))]
+    if failures:
+        _stop("\n".join(failures), NO)
+
+
+@app.command()
+def verify(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PROFILE|MODEL]", help="All that is on this machine when left out.")
+    ] = None,
+    home: Home = None,
+    manifest: Rows = None,
+    as_json: Json = False,
+) -> None:
+    """Hash the weights again. Exit code 1 when a file is missing or corrupt."""
+    table, store = _read(manifest), _store(home)
+    models = _select(table, name) if name else [one for one in table.models.values() if _here(store, one)]
+    reports = [report for model in models for report in store.verify(model)]
+    remedies = {model.key: store.remedy(model) for model in models}
+    bad = [report for report in reports if report.state != "ok"]
+    if as_json:
+        _print_json({"ok": not bad, "files": [_reported(report, remedies) for report in reports]})
+    else:
+        for report in reports:
+            mend = "" if report.state == "ok" else f" -> {remedies[report.model]}"
+            typer.echo(f"{report.state:8} {report.model} {report.file}{mend}")
+    if bad:
+        raise typer.Exit(NO)
+
+
+@app.command("train-embedded")
+def train_embedded(
+    name: Annotated[str | None, typer.Argument(help="One embedded model; each of them when left out.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where the weights go; the package when left out.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop training after this long.")] = None,
+    resume: Annotated[bool, typer.Option("--resume/--afresh", help="Go on from the last checkpoint.")] = True,
+    manifest: Rows = None,
+) -> None:
+    """Train the weights that ship with the package, from generated data."""
+    known = [model.name for model in _read(manifest).models.values() if _trained_here(model)]
+    if name is not None and name not in known:
+        _stop(f"no embedded model {name!r}; there are {', '.join(known)}", NO_INPUT)
+    # Training imports torch, which the other commands must not wait for.
+    from serve_app.models.embedded.train import train
+
+    for one in [name] if name else known:
+        with _training(one) as listener:
+            train(one, out, seed=seed, minutes=minutes, resume=resume, progress=listener)
+
+
+def _row(table: Manifest, store: Store, model: Model) -> dict[str, Any]:
+    return {
+        "model": model.key,
+        "task": model.task,
+        "profiles": [profile for profile, rows in table.profiles.items() if model.name in rows.values()],
+        "licence": model.licence,
+        "licence_note": model.licence_note,
+        "source": model.source,
+        "bytes": model.bytes,
+        "size": f"{model.bytes / 1e6:.1f} MB" if model.bytes else "?",
+        "state": store.state(model),
+        "remedy": None if store.state(model) == "present" else store.remedy(model),
+    }
+
+
+def _agree(models: list[Model], yes: bool) -> None:
+    """Show the licence of each set of weights that is not here yet, and ask."""
+    for model in models:
+        size = f", {model.bytes / 1e6:.1f} MB" if model.bytes else ""
+        typer.echo(f"{model.key}: {model.licence}{size}, from {model.source}")
+        if model.licence_note:
+            typer.echo(f"  {model.licence_note}")
+    if not models or yes:
+        return
+    if not sys.stdin.isatty():
+        _stop("these licences were not accepted yet: give --yes, or run this in a terminal", NO_INPUT)
+    if not typer.confirm("Pull these weights under these licences?"):
+        _stop("nothing was pulled", NO)
+
+
+def _pull_one(store: Store, model: Model, source: Path | None) -> str | None:
+    """Pull one model and say what came; the sentence of a failure, so that the other models still get their turn."""
+    try:
+        with _bar() as listener:
+            done = pulling.pull(store, [model], from_dir=source, progress=listener)
+    except (pulling.PullError, OSError) as error:
+        return str(error)
+    for one in done:
+        note = f", recorded as sha256 {one.sha256}" if one.recorded else ""
+        typer.echo(f"{one.model} {one.file}: {one.origin}{note}")
+    return None
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[pulling.Progress], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[tuple[str, str, str], TaskID] = {}
+
+        def listen(step: pulling.Progress) -> None:
+            key = (step.model, step.file, step.stage)
+            if key not in tasks:
+                tasks[key] = bar.add_task(" ".join(filter(None, (step.stage, step.model, step.file))), total=None)
+            bar.update(tasks[key], completed=step.done, total=step.total)
+
+        yield listen
+
+
+@contextmanager
+def _training(name: str) -> Iterator[Callable[[Any], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"train {name}", total=None, loss="")
+
+        def listen(step: Any) -> None:
+            left = f", {step.eta_s:.0f} s left" if step.eta_s is not None else ""
+            bar.update(task, completed=step.step, total=step.steps, loss=f"loss {step.loss:.4f}{left}")
+
+        yield listen
+
+
+def _here(store: Store, model: Model) -> bool:
+    return any(report.state != "missing" for report in store.states(model))
+
+
+def _trained_here(model: Model) -> bool:
+    return all((file.package or "").startswith(EMBEDDED) for file in model.files.values())
+
+
+def _reported(report: Report, remedies: dict[str, str]) -> dict[str, Any]:
+    mend = None if report.state == "ok" else remedies[report.model]
+    return {
+        "model": report.model,
+        "file": report.file,
+        "path": str(report.path),
+        "state": report.state,
+        "sha256": report.sha256,
+        "remedy": mend,
+    }
+
+
+def _store(home: Path | None) -> Store:
+    return Store(home or default_home())
+
+
+def _read(manifest: Path | None) -> Manifest:
+    try:
+        return load_manifest(manifest)
+    except (ManifestError, OSError) as error:
+        _stop(str(error), NO_INPUT)
+
+
+def _select(manifest: Manifest, name: str) -> list[Model]:
+    try:
+        return manifest.select(name)
+    except ManifestError as error:
+        _stop(str(error), NO_INPUT)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)

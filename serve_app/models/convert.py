@@ -1,0 +1,126 @@
+"""open_clip towers as ONNX and their tokenizer as one JSON file, so that serving needs neither torch nor open_clip.
+
+Runs once after a pull, and at the end of training an embedded encoder. torch and open_clip are imported here only,
+and only when something is converted.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serve_app.models.manifest import Clip
+from serve_app.models.vocabulary import from_gemma, from_open_clip
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+IMAGE, TEXT, TOKENIZER = "clip_image.onnx", "clip_text.onnx", "clip_tokenizer.json"
+"""The files that :func:`export_clip` writes."""
+
+OPSET = 18
+LARGEST_BATCH = 4096
+
+
+def convert_open_clip(files: dict[str, Path], clip: Clip, out: Path) -> None:
+    """Write the two towers and the tokenizer of a fetched open_clip checkpoint into ``out``.
+
+    ``files`` has ``checkpoint`` (safetensors, or a torch file whose hash the caller has checked) and, for towers that
+    do not use CLIP's own vocabulary, ``vocabulary`` (the ``tokenizer.json`` published with them).
+    """
+    model = _load(files["checkpoint"], clip)
+    if "vocabulary" in files:
+        tokenizer = from_gemma(files["vocabulary"], clip.context_length)
+    else:
+        tokenizer = from_open_clip(clip.context_length)
+    export_clip(model, tokenizer, out, image_size=clip.image_size, context_length=clip.context_length)
+
+
+def export_clip(
+    model: Any, tokenizer: Tokenizer, out: Path, *, image_size: int | None = None, context_length: int | None = None
+) -> None:
+    """Write ``clip_image.onnx``, ``clip_text.onnx`` and ``clip_tokenizer.json`` into ``out``.
+
+    ``model`` is a torch module with ``encode_image(float32 [N,3,S,S])`` and ``encode_text(int64 [N,L])``, both giving
+    [N,D]; S and L are taken from it as open_clip has them where they are not given. The networks read ``pixels`` and
+    ``tokens`` and give ``embedding``, float32 [N,D], L2-normalised inside the graph, for any N up to 4096.
+    """
+    import torch
+
+    size = image_size or _side(model.visual.image_size)
+    length = context_length or int(model.context_length)
+    out.mkdir(parents=True, exist_ok=True)
+    # Zeros would let constant folding and data-dependent branches see a special case; two rows keep N from being 1.
+    pixels = torch.linspace(-1, 1, 2 * 3 * size * size).reshape(2, 3, size, size)
+    tokens = torch.arange(1, 1 + 2 * length).reshape(2, length) % 50
+    _export(_tower(model, "encode_image"), "pixels", pixels, out / IMAGE)
+    _export(_tower(model, "encode_text"), "tokens", tokens, out / TEXT)
+    tokenizer.save(str(out / TOKENIZER))
+
+
+def _tower(model: Any, verb: str) -> Any:
+    """One tower as a module of its own, with the normalisation inside."""
+    import torch
+
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            embedding: torch.Tensor = getattr(self.model, verb)(batch)
+            return torch.nn.functional.normalize(embedding, dim=-1)
+
+    return Tower().eval()
+
+
+def _export(tower: Any, name: str, example: Any, path: Path) -> None:
+    import torch
+
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
+    with torch.no_grad():
+        program = torch.onnx.export(
+            tower,
+            (example,),
+            input_names=[name],
+            dynamic_shapes=({0: batch},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError(f"torch.onnx gave no program for {name}")
+    graph = program.model.graph
+    # The token lookup's own result is called "embedding" too, and ONNX names must be unique.
+    for value in (value for node in graph for value in node.outputs):
+        if value.name == "embedding":
+            value.name = "embedding_inner"
+    graph.outputs[0].name = "embedding"
+    program.save(path, external_data=False)
+
+
+def _load(checkpoint: Path, clip: Clip) -> Any:
+    """The open_clip model of a checkpoint, in float32 on the CPU, without touching the network."""
+    import open_clip
+
+    if clip.pretrained_tag == "openai":
+        from open_clip.openai import load_openai_model
+
+        # A TorchScript archive of mixed precision; its hash is the one the manifest names, or the pull has refused it.
+        model = load_openai_model(str(checkpoint), precision="fp32", device="cpu")
+    else:
+        _quiet_open_clip()
+        model = open_clip.create_model(
+            str(clip.architecture), pretrained=str(checkpoint), precision="fp32", device="cpu", weights_only=True
+        )
+    return model.eval()
+
+
+def _quiet_open_clip() -> None:
+    """open_clip reports each step on the root logger, over the progress bar."""
+    logging.getLogger("root").setLevel(logging.WARNING)
+
+
+def _side(size: int | tuple[int, int]) -> int:
+    return size if isinstance(size, int) else int(size[0])
