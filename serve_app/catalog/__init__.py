@@ -72,7 +72,11 @@ class Catalog:
         SQLite nor Postgres and Problem("unavailable") for a database that does not answer or is too new.
         """
         database = Database(url)
-        migrate(database)
+        try:
+            migrate(database)
+        except BaseException:
+            database.close()
+            raise
         return cls(database, clock)
 
     def close(self) -> None:

@@ -1,0 +1,37 @@
+"""A process that opens the catalog and writes; it prints each id once the catalog has acknowledged it.
+
+``catalog_worker.py URL open`` opens and ends; ``URL write NAME COUNT THREADS`` adds COUNT contents in each thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from catalog_samples import REVISION, posted, vector
+
+from serve_app.catalog import Catalog
+
+
+def write(catalog: Catalog, name: str, count: int) -> None:
+    for number in range(count):
+        asset_id = f"{name}-{number}"
+        added = catalog.contents.add(posted(asset_id, data=asset_id), vector(number), REVISION)
+        sys.stdout.write(f"{added.asset_id}\n")
+        sys.stdout.flush()
+
+
+def main(url: str, what: str, *rest: str) -> None:
+    catalog = Catalog.open(url)
+    if what == "write":
+        name, count, threads = rest[0], int(rest[1]), int(rest[2])
+        running = [threading.Thread(target=write, args=(catalog, f"{name}{i}", count)) for i in range(threads)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+    catalog.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,46 @@
+"""Several processes at once, and processes that are killed: nothing acknowledged is lost, nothing is seen twice."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from catalog_samples import REVISION, start_worker
+
+from serve_app.catalog import Catalog
+
+
+def test_a_reader_sees_every_seq_once_and_in_order(url: str) -> None:
+    catalog = Catalog.open(url)
+    writers = [start_worker(url, "write", name, "30", "2") for name in ("x", "y")]
+    seen: list[int] = []
+    running = True
+    while running:
+        running = any(writer.poll() is None for writer in writers)
+        while found := catalog.vectors.changes(REVISION, 0, 1, seen[-1] if seen else 0, 7):
+            seen += [change.seq for change in found]
+    printed = {line for writer in writers for line in writer.communicate()[0].split()}
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert len(printed) == 120
+    assert seen == list(range(1, 121))
+    assert catalog.vectors.head() == 120
+    catalog.close()
+
+
+def test_what_a_killed_process_had_acknowledged_is_there(url: str) -> None:
+    Catalog.open(url).close()
+    writer = start_worker(url, "write", "k", "100000", "3")
+    assert writer.stdout is not None
+    printed = [writer.stdout.readline().strip() for _ in range(40)]
+    writer.kill()
+    # The last line may be cut in two by the kill; only whole lines were acknowledged to somebody.
+    printed += [line.strip() for line in writer.communicate()[0].splitlines(keepends=True) if line.endswith("\n")]
+    catalog = Catalog.open(url)
+    found = {change.vid for change in catalog.vectors.changes(REVISION, 0, 1, 0, 100_000) if change.vector is not None}
+    searchable = set(catalog.vectors.latest_ids(found).values())
+    assert set(printed) <= searchable
+    assert {catalog.assets.get(asset_id).state for asset_id in printed} == {"ready"}
+    catalog.close()
+    if url.startswith("sqlite"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        connection.close()

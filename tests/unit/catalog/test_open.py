@@ -1,0 +1,78 @@
+"""Opening: migrations, several processes at once, and databases that must be refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from catalog_samples import picture, start_worker
+from sqlalchemy import create_engine, text
+
+from serve_app.catalog import Catalog
+from serve_app.catalog.schema import metadata
+from serve_app.errors import Problem
+
+
+def test_migrations_make_exactly_the_tables_that_the_code_uses(empty_url: str) -> None:
+    Catalog.open(empty_url).close()
+    engine = create_engine(empty_url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_four_processes_open_an_empty_database_at_once(empty_url: str) -> None:
+    workers = [start_worker(empty_url, "open") for _ in range(4)]
+    for worker in workers:
+        worker.communicate(timeout=60)
+    assert [worker.returncode for worker in workers] == [0, 0, 0, 0]
+    catalog = Catalog.open(empty_url)
+    assert catalog.assets.add(picture())[1]
+    catalog.close()
+
+
+def test_opening_again_keeps_what_is_there(url: str) -> None:
+    for expected in (True, False, False):
+        catalog = Catalog.open(url)
+        assert catalog.assets.add(picture())[1] is expected
+        catalog.close()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(url: str) -> None:
+    Catalog.open(url).close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(Problem, match="newer than this version") as caught:
+        Catalog.open(url)
+    assert caught.value.code == "unavailable"
+    assert caught.value.remedy is not None
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+    engine.dispose()
+
+
+def test_sqlite_waits_for_its_disk_and_keeps_foreign_keys(tmp_path: Path) -> None:
+    catalog = Catalog.open(f"sqlite:///{tmp_path}/c.db")
+    with catalog._database.read() as connection:
+        kept = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in PRAGMAS]
+    catalog.close()
+    assert dict(zip(PRAGMAS, kept, strict=True)) == PRAGMAS
+
+
+PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 15000, "page_size": 8192}
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://host/db", "postgresql://host/db"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="catalog"):
+        Catalog.open(url)
+
+
+def test_a_database_that_does_not_answer_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="unavailable"):
+        Catalog.open(f"postgresql+psycopg://mediaverse@/none?host={tmp_path}")
+    with pytest.raises(Problem, match="unavailable"):
+        Catalog.open(f"sqlite:///{tmp_path}/no/such/folder/c.db")

@@ -1,0 +1,235 @@
+"""Vectors and contents: one vector for the same content, tombstones, revival, shards, re-indexing, selection."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from catalog_samples import REVISION, picture, posted, sha, vector
+
+from serve_app.catalog import Catalog, Tag, VectorChange, parse_filter
+from serve_app.errors import Problem
+
+
+def changes(catalog: Catalog, after: int = 0) -> list[VectorChange]:
+    return catalog.vectors.changes(REVISION, 0, 1, after, 1000)
+
+
+def latest(catalog: Catalog) -> dict[int, str]:
+    return catalog.vectors.latest_ids(change.vid for change in changes(catalog))
+
+
+def test_a_vector_comes_back_bit_by_bit(catalog: Catalog) -> None:
+    catalog.contents.add(posted("a"), vector(1, 512), REVISION)
+    (change,) = changes(catalog)
+    assert (change.seq, change.owner, change.modality) == (catalog.vectors.head(), "anna", "image")
+    assert change.vector is not None
+    assert change.vector.dtype == np.float32
+    np.testing.assert_array_equal(change.vector, vector(1, 512))
+
+
+def test_a_posted_content_is_an_asset_and_searchable_at_once(catalog: Catalog) -> None:
+    added = catalog.contents.add(posted("a"), vector(1), REVISION)
+    assert (added.asset_id, added.created, added.obsolete_files) == ("a", True, ())
+    assert added.seq == catalog.vectors.head()
+    asset = catalog.assets.get("a")
+    assert (asset.kind, asset.state, asset.file) == ("image", "ready", "f/a-bytes")
+    assert catalog.jobs.page().items == ()
+    assert catalog.vectors.has("anna", "image", sha("bytes"), REVISION)
+
+
+def test_the_same_content_of_an_owner_shares_one_vector_and_shows_the_latest_id(catalog: Catalog) -> None:
+    first = catalog.contents.add(posted("a"), vector(1), REVISION)
+    second = catalog.contents.add(posted("b"), vector(1), REVISION)
+    other = catalog.contents.add(posted("c", "ben"), vector(1), REVISION)
+    assert second.seq == first.seq < other.seq
+    mine, others = (change.vid for change in changes(catalog))
+    assert latest(catalog) == {mine: "b", others: "c"}
+    catalog.contents.add(posted("a"), vector(1), REVISION)  # posted again: the latest again
+    assert latest(catalog) == {mine: "a", others: "c"}
+
+
+def test_deleting_shows_the_earlier_id_and_then_leaves_a_tombstone(catalog: Catalog) -> None:
+    catalog.contents.add(posted("a"), vector(1), REVISION)
+    seq = catalog.contents.add(posted("b"), vector(1), REVISION).seq
+    (vid,) = latest(catalog)
+    catalog.assets.delete("b")
+    assert latest(catalog) == {vid: "a"}
+    assert changes(catalog, after=seq) == []  # the vector has not changed
+    catalog.assets.delete("a")
+    assert latest(catalog) == {}
+    assert changes(catalog, after=seq) == [VectorChange(seq + 1, vid, "anna", "image", None)]
+    assert not catalog.vectors.has("anna", "image", sha("bytes"), REVISION)
+    assert catalog.vectors.count(REVISION, "image") == 0
+
+
+def test_a_tombstone_comes_back_to_life_under_a_new_seq(catalog: Catalog) -> None:
+    catalog.contents.add(posted("a"), vector(1), REVISION)
+    (vid,) = latest(catalog)
+    catalog.assets.delete("a")
+    again = catalog.contents.add(posted("z"), vector(2), REVISION)
+    (change,) = changes(catalog)
+    assert (change.seq, change.vid) == (again.seq, vid) == (3, vid)
+    np.testing.assert_array_equal(change.vector, vector(2))
+    assert latest(catalog) == {vid: "z"}
+
+
+def test_other_bytes_under_the_same_id_replace_the_content(catalog: Catalog) -> None:
+    catalog.contents.add(posted("a", data="old"), vector(1), REVISION)
+    catalog.annotations.put("a", "object_detection", {}, [Tag("object", "dog")])
+    added = catalog.contents.add(posted("a", data="new"), vector(2), REVISION)
+    assert (added.created, added.obsolete_files) == (False, ("f/a-old",))
+    asset = catalog.assets.get("a")
+    assert (asset.sha256, asset.file, asset.state) == (sha("new"), "f/a-new", "ready")
+    assert catalog.annotations.tags_of("a") == []
+    assert [change.vector is None for change in changes(catalog)] == [True, False]
+    assert list(latest(catalog).values()) == ["a"]
+
+
+def test_the_same_bytes_posted_again_leave_the_new_file_to_its_caller(catalog: Catalog) -> None:
+    catalog.contents.add(posted("a"), vector(1), REVISION)
+    again = posted("a")
+    again = type(again)(**{**again.__dict__, "file": "f/retry"})
+    assert catalog.contents.add(again, vector(1), REVISION).obsolete_files == ("f/retry",)
+    assert catalog.assets.delete("a") == ["f/a-bytes"]
+
+
+def test_one_id_may_have_a_text_and_a_picture(catalog: Catalog) -> None:
+    catalog.contents.add(posted("a"), vector(1), REVISION)
+    added = catalog.contents.add(posted("a", data="words", modality="text"), vector(2), REVISION)
+    assert added.created
+    assert catalog.vectors.count(REVISION, "text") == catalog.vectors.count(REVISION, "image") == 1
+    assert catalog.assets.delete("a") == ["f/a-bytes", "f/a-words"]
+
+
+def test_another_owner_cannot_take_an_id(catalog: Catalog) -> None:
+    catalog.contents.add(posted("a"), vector(1), REVISION)
+    with pytest.raises(Problem) as caught:
+        catalog.contents.add(posted("a", "ben", data="other"), vector(2), REVISION)
+    assert caught.value.code == "conflict"
+    assert catalog.vectors.head() == 1
+
+
+def test_many_contents_are_added_all_or_none(catalog: Catalog) -> None:
+    added = catalog.contents.add_many([(posted(f"a{n}", data=str(n)), vector(n)) for n in range(3)], REVISION)
+    assert [item.seq for item in added] == [1, 2, 3]
+    with pytest.raises(Problem):
+        catalog.contents.add_many([(posted("new", data="x"), vector(4)), (posted("a0", "ben"), vector(5))], REVISION)
+    assert catalog.vectors.head() == 3
+    assert len(catalog.assets.page().items) == 3
+
+
+def test_a_described_picture_has_two_contents_to_index(catalog: Catalog) -> None:
+    catalog.assets.add(picture("a", description="A dog"))
+    catalog.assets.add(picture("b", data="film", kind="video", description="A dog"))  # shares the words with "a"
+    catalog.assets.add(picture("c", data="words", kind="text", description="not what is searched"))
+    todo = catalog.vectors.missing(REVISION, 10)
+    assert [(content.asset_id, content.modality, content.file, content.text) for content in todo] == [
+        ("a", "image", "f/bytes.jpg", None),
+        ("b", "text", None, "A dog"),
+        ("c", "text", "f/words.jpg", None),
+    ]
+    assert todo[1].sha256 == sha("A dog")
+    for number, content in enumerate(todo):
+        assert catalog.vectors.put(content.owner, content.modality, content.sha256, REVISION, vector(number))
+    assert catalog.vectors.missing(REVISION, 10) == []
+    assert sorted(latest(catalog).values()) == ["a", "b", "c"]
+
+
+def test_missing_pages_pass_over_what_cannot_be_embedded(catalog: Catalog) -> None:
+    for number in range(5):
+        catalog.contents.add(posted(f"a{number}", data=str(number)), vector(number), "old@1")
+    catalog.vectors.put("anna", "image", sha("1"), REVISION, vector(1))
+    first = catalog.vectors.missing(REVISION, 2)
+    rest = catalog.vectors.missing(REVISION, 9, after=first[-1].ordinal)
+    assert [content.asset_id for content in first + rest] == ["a0", "a2", "a3", "a4"]
+    assert catalog.vectors.missing("old@1", 9) == []
+
+
+def test_putting_again_gives_the_present_seq(catalog: Catalog) -> None:
+    catalog.assets.add(picture())
+    seq = catalog.vectors.put("anna", "image", sha("bytes"), REVISION, vector(1))
+    assert catalog.vectors.put("anna", "image", sha("bytes"), REVISION, vector(2)) == seq == catalog.vectors.head()
+    np.testing.assert_array_equal(changes(catalog)[0].vector, vector(1))
+
+
+def test_a_vector_that_comes_after_the_delete_is_not_stored(catalog: Catalog) -> None:
+    catalog.assets.add(picture())
+    catalog.assets.delete("a")
+    assert catalog.vectors.put("anna", "image", sha("bytes"), REVISION, vector(1)) is None
+    assert changes(catalog) == []
+
+
+@pytest.mark.parametrize("bad", [np.full(4, np.nan), np.array([np.inf]), np.zeros((2, 2)), np.zeros(0)])
+def test_vectors_that_would_spoil_an_index_are_refused(catalog: Catalog, bad: np.ndarray) -> None:
+    catalog.assets.add(picture())
+    with pytest.raises(ValueError, match="vector"):
+        catalog.vectors.put("anna", "image", sha("bytes"), REVISION, bad)
+
+
+def test_revisions_live_side_by_side_and_die_together(catalog: Catalog) -> None:
+    catalog.contents.add(posted("a"), vector(1), REVISION)
+    catalog.vectors.put("anna", "image", sha("bytes"), "clip@2", vector(2))
+    assert [change.seq for change in catalog.vectors.changes("clip@2", 0, 1, 0, 9)] == [2]
+    catalog.assets.delete("a")
+    assert changes(catalog)[0].vector is None
+    assert catalog.vectors.changes("clip@2", 0, 1, 0, 9)[0].vector is None
+
+
+def test_shards_share_the_changes_out(catalog: Catalog) -> None:
+    catalog.contents.add_many([(posted(f"a{n}", data=str(n)), vector(n)) for n in range(60)], REVISION)
+    shards = [catalog.vectors.changes(REVISION, shard, 3, 0, 100) for shard in range(3)]
+    assert sorted(change.seq for shard in shards for change in shard) == list(range(1, 61))
+    assert all(len(shard) > 8 for shard in shards)
+    assert all([c.seq for c in shard] == sorted(c.seq for c in shard) for shard in shards)
+    page = catalog.vectors.changes(REVISION, 1, 3, shards[1][4].seq, 3)
+    assert [change.seq for change in page] == [change.seq for change in shards[1][5:8]]
+    with pytest.raises(ValueError, match="shard 3 of 3"):
+        catalog.vectors.changes(REVISION, 3, 3, 0, 1)
+
+
+def test_a_content_keeps_its_shard() -> None:
+    # Golden values: blake2b-32 of owner, modality and hash, little-endian, without its lowest bit.
+    from serve_app.catalog.vectors import Key, _shard_key
+
+    assert _shard_key(Key("anna", "image", "0" * 64)) == 936484844
+    assert _shard_key(Key("añña", "text", "f" * 64)) == 1265031756
+
+
+def test_the_vectors_of_an_owner_come_newest_first(catalog: Catalog) -> None:
+    for number in range(4):
+        catalog.contents.add(posted(f"a{number}", data=str(number)), vector(number), REVISION)
+    catalog.contents.add(posted("b", "ben"), vector(9), REVISION)
+    catalog.contents.add(posted("again", data="1"), vector(1), REVISION)
+    vids, matrix = catalog.vectors.of_owner("anna", "image", REVISION, 3)
+    assert [catalog.vectors.latest_ids(vids)[vid] for vid in vids] == ["again", "a3", "a2"]
+    np.testing.assert_array_equal(matrix, [vector(1), vector(3), vector(2)])
+    vids, matrix = catalog.vectors.of_owner("nobody", "image", REVISION, 3)
+    assert (vids.shape, matrix.shape) == ((0,), (0, 0))
+
+
+def test_counts_leave_an_owner_out(catalog: Catalog) -> None:
+    catalog.contents.add(posted("a"), vector(1), REVISION)
+    catalog.contents.add(posted("b", "ben"), vector(1), REVISION)
+    assert catalog.vectors.count(REVISION, "image") == 2
+    assert catalog.vectors.count(REVISION, "image", excluding_owner="ben") == 1
+    assert catalog.vectors.count("other@1", "image") == 0
+
+
+def test_a_filter_selects_vectors_and_the_latest_id_that_fits(catalog: Catalog) -> None:
+    for asset_id in ("older", "newer"):  # the same words for two pictures: one vector
+        catalog.assets.add(picture(asset_id, data=asset_id, description="On the beach"))
+    catalog.vectors.put("anna", "text", sha("On the beach"), REVISION, vector(1))
+    catalog.annotations.put("older", "object_detection", {}, [Tag("object", "dog", 0.9)])
+    dogs, people = parse_filter("object:dog"), parse_filter("object:person")
+    (vid,) = catalog.vectors.matching(dogs, "text", REVISION)
+    assert catalog.vectors.latest_ids([vid]) == {vid: "newer"}
+    assert catalog.vectors.latest_ids([vid], dogs) == {vid: "older"}
+    assert catalog.vectors.latest_ids([vid], people) == {}
+    assert catalog.vectors.matching(people, "text", REVISION).size == 0
+    assert catalog.vectors.matching(dogs, "image", REVISION).dtype == np.int64
+
+
+def test_many_ids_are_looked_up_at_once(catalog: Catalog) -> None:
+    catalog.contents.add_many([(posted(f"a{n}", data=str(n)), vector(n)) for n in range(20)], REVISION)
+    found = catalog.vectors.latest_ids(range(25_000))
+    assert sorted(found.values()) == sorted(f"a{n}" for n in range(20))
