@@ -1,0 +1,64 @@
+"""Drives queued jobs to their end; the queue is rows of the catalog, so nothing is lost with this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from typing import Protocol
+
+from ray import serve
+
+log = logging.getLogger("mediaverse")
+
+IDLE_S = 0.5
+
+
+class Work(Protocol):
+    """What can be worked on: ``work_once`` does one job and says whether there was one."""
+
+    async def work_once(self, worker: str) -> bool: ...
+    async def catch_up_revision(self) -> int: ...
+
+
+@serve.deployment
+class JobRunner:
+    """A few workers that claim jobs under a lease. A dead one's job goes to another when its lease runs out."""
+
+    def __init__(self, work: Work, workers: int = 2) -> None:
+        self.work = work
+        self.name = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.woken = asyncio.Event()
+        self.tasks = [asyncio.create_task(self._run(i)) for i in range(workers)]
+        self.tasks.append(asyncio.create_task(self._catch_up()))
+
+    async def nudge(self) -> None:
+        """Look for work now instead of at the next tick."""
+        self.woken.set()
+
+    async def check_health(self) -> None:
+        """Serve's hook: a runner whose worker has ended is replaced."""
+        for task in self.tasks[:-1]:
+            if task.done():
+                raise RuntimeError("a worker of the job runner ended") from task.exception()
+
+    async def _catch_up(self) -> None:
+        try:
+            if queued := await self.work.catch_up_revision():
+                log.info("%d assets have no vector of this model yet; queued", queued)
+        except Exception:
+            log.exception("could not look for assets without a vector")
+
+    async def _run(self, number: int) -> None:
+        while True:
+            try:
+                if await self.work.work_once(f"{self.name}:{number}"):
+                    continue
+            except Exception:
+                log.exception("a job went wrong; its lease will run out and it is tried again")
+            try:
+                await asyncio.wait_for(self.woken.wait(), IDLE_S)
+            except TimeoutError:
+                continue
+            self.woken.clear()

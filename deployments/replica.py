@@ -1,0 +1,90 @@
+"""What every replica that serves a model shares: find the weights, say how it stands, take its sizes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from serve_app.models.store import Store
+
+from deployments.batcher import Batcher, BatchSizes
+from serve_app.errors import Problem
+from serve_app.models.manifest import load_manifest
+
+Payload = bytes | list[ray.ObjectRef]
+Out = TypeVar("Out")
+
+BY_REFERENCE_ABOVE = 1_000_000
+"""Bytes from which a payload travels through the object store: by value it costs more (and fails above 4 MiB)."""
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """Which model a replica serves: a name of ``configs/models.yaml``, where weights lie, threads a run may use."""
+
+    model: str
+    home: str
+    threads: int = 0
+
+
+def ship(data: bytes) -> Payload:
+    """Make bytes ready for a handle call: themselves when small, else a nested reference, put once for all readers."""
+    return data if len(data) <= BY_REFERENCE_ABOVE else [ray.put(data)]
+
+
+class ModelReplica:
+    """Base of the model deployments: missing weights make the replica answer ``unavailable`` with the remedy."""
+
+    def __init__(self, recipe: ModelRecipe) -> None:
+        self.recipe = recipe
+        self.model = load_manifest().models[recipe.model]
+        self.problem: Problem | None = None
+        self.files: dict[str, Path] = {}
+        self.batchers: list[Batcher[Any, Any]] = []
+        self.sizes = BatchSizes()
+        self.workers = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), thread_name_prefix="prepare")
+        try:
+            self.files = Store(Path(recipe.home)).locate(self.model)
+            self.load()
+        except Problem as problem:
+            self.problem = problem
+
+    def load(self) -> None:
+        """Open the sessions from ``self.files`` and run each once, so that ready means warm."""
+        raise NotImplementedError
+
+    def batcher(self, model: Callable[[list[Any]], Sequence[Any]]) -> Batcher[Any, Any]:
+        self.batchers.append(Batcher(model, self.sizes))
+        return self.batchers[-1]
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Serve's hook: new batch sizes for every batcher, while serving."""
+        self.sizes = BatchSizes.of(user_config)
+        for batcher in self.batchers:
+            batcher.sizes = self.sizes
+
+    async def in_thread(self, function: Callable[..., Out], *args: Any) -> Out:
+        return await asyncio.get_running_loop().run_in_executor(self.workers, function, *args)
+
+    async def receive(self, payload: Payload) -> bytes:
+        return payload if isinstance(payload, bytes) else await payload[0]
+
+    def require(self) -> None:
+        if self.problem is not None:
+            raise self.problem
+
+    async def status(self) -> dict[str, str | None]:
+        """How this task stands, for ``/health/ready``."""
+        return {
+            "task": self.model.task,
+            "model": self.model.name,
+            "revision": self.model.revision,
+            "state": "unavailable" if self.problem else "ready",
+            "remedy": self.problem.remedy if self.problem else None,
+        }

@@ -1,0 +1,144 @@
+"""The whole application as one graph: what ``serve run serve_config.yaml`` builds."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from deployments.recommender import Recommender
+from ray import serve
+from ray.serve import Application
+
+from deployments.clip_encoder import ClipEncoder
+from deployments.face_detector import FaceDetector
+from deployments.faiss_shard import FaissShard, ShardRecipe
+from deployments.ingress import Ingress
+from deployments.job_runner import JobRunner
+from deployments.object_detector import ObjectDetector
+from deployments.replica import ModelRecipe
+from graphs.assets import AssetGraph
+from graphs.calls import call
+from graphs.image import ImageGraph, Models
+from graphs.recommendation import RecommendationGraph
+from graphs.retrieval import Places, RetrievalGraph
+from serve_app.config import AppArgs, Column, load_resources
+from serve_app.errors import Problem
+from serve_app.models.manifest import load_manifest
+from serve_app.wire import schemas
+from serve_app.wire.ports import Services
+
+STATUS_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class HealthGraph:
+    """Asks every model how it stands."""
+
+    profile: str
+    models: Models
+    deployments: dict[str, Any]
+
+    async def ready(self) -> schemas.Readiness:
+        """Ready when every deployment answers and has run its model; tasks nobody serves are named with a remedy."""
+        states = await asyncio.gather(*(self._status(task) for task in self.deployments))
+        unserved = [
+            schemas.TaskStatus(task=task, title=note.title, state="unavailable", remedy=note.remedy)
+            for task, note in self.models.manifest.tasks.items()
+            if task not in self.models.rows
+        ]
+        ready = all(state.state == "ready" for state in states)
+        return schemas.Readiness(ready=ready, profile=self.profile, tasks=[*states, *unserved])
+
+    async def _status(self, task: str) -> schemas.TaskStatus:
+        note = self.models.manifest.tasks.get(task)
+        title = note.title if note else None
+        row = self.models.rows.get(task)
+        named = {
+            "task": task,
+            "title": title,
+            "model": row.name if row else None,
+            "revision": row.revision if row else None,
+        }
+        try:
+            status = await call(self.deployments[task].status, timeout_s=STATUS_TIMEOUT_S)
+        except Problem as problem:
+            return schemas.TaskStatus(**named, state="starting", remedy=problem.detail)
+        return schemas.TaskStatus(**named, state=status.get("state", "ready"), remedy=status.get("remedy"))
+
+
+def build_app(args: AppArgs) -> Application:
+    """The ingress over the image, retrieval, recommendation and asset graphs, as ``args`` describes them."""
+    column = _column(args)
+    manifest = load_manifest()
+    rows = args.rows(manifest)
+    models = Models(rows, manifest)
+    args.home_path.mkdir(parents=True, exist_ok=True)
+
+    def model(deployment: serve.Deployment, name: str, task: str) -> Application:
+        recipe = ModelRecipe(rows[task].name, str(args.home_path), column.deployments[name].threads)
+        return _sized(deployment, name, column).bind(recipe)
+
+    encoder = model(ClipEncoder, "clip_encoder", "cross_modal_embedding")
+    objects = model(ObjectDetector, "object_detector", "object_detection")
+    faces = model(FaceDetector, "face_detector", "face_detection")
+    shards = [
+        _sized(FaissShard, "faiss_shard", column, suffix=str(i)).bind(_shard(args, rows, column, i))
+        for i in range(args.shards)
+    ]
+    recommender = _sized(Recommender, "recommender", column).bind()
+
+    places = Places(args.catalog_url, args.files_url, rows["cross_modal_embedding"].key)
+    image = ImageGraph(objects, faces, encoder, models)
+    retrieval = RetrievalGraph(encoder, shards, places)
+    runner = _sized(JobRunner, "job_runner", column).bind(
+        AssetGraph(image, retrieval), column.deployments["job_runner"].workers
+    )
+    asked = {"cross_modal_embedding": encoder, "object_detection": objects, "face_detection": faces}
+    asked |= {f"search_{i}": shard for i, shard in enumerate(shards)}
+    services = Services(
+        image=image,
+        assets=AssetGraph(image, retrieval, runner),
+        retrieval=retrieval,
+        recommendation=RecommendationGraph(retrieval, recommender),
+        health=HealthGraph(args.profile, models, asked),
+        max_upload_bytes=args.max_upload_mb * 1024 * 1024,
+    )
+    return _sized(Ingress, "ingress", column).bind(services)
+
+
+def _column(args: AppArgs) -> Column:
+    table = load_resources()
+    if args.resources == "auto":
+        gpus = ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else 0
+        return table.gpu if gpus else table.cpu
+    return table.gpu if args.resources == "gpu" else table.cpu
+
+
+def _shard(args: AppArgs, rows: dict[str, Any], column: Column, number: int) -> ShardRecipe:
+    encoder = rows["cross_modal_embedding"]
+    return ShardRecipe(
+        args.catalog_url, encoder.key, encoder.clip.dim, number, args.shards, args.index, args.nprobe,
+        column.deployments["faiss_shard"].threads,
+    )  # fmt: skip
+
+
+def _sized(deployment: serve.Deployment, name: str, column: Column, suffix: str = "") -> serve.Deployment:
+    """``deployment`` with its row of the resource table."""
+    row = column.deployments[name]
+    sizes = {"max_batch_size": row.max_batch_size, "max_queue": row.max_queue} if row.max_batch_size else None
+    return deployment.options(
+        name=deployment.name + suffix,
+        ray_actor_options={"num_cpus": row.num_cpus, "num_gpus": row.num_gpus},
+        autoscaling_config={
+            "min_replicas": row.min_replicas,
+            "max_replicas": row.max_replicas,
+            "target_ongoing_requests": row.target_ongoing_requests,
+        },
+        max_ongoing_requests=row.max_ongoing_requests,
+        max_queued_requests=row.max_queue,
+        user_config=sizes,
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+    )

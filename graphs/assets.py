@@ -1,0 +1,242 @@
+"""One id through everything: an asset is stored and acknowledged, then annotated and indexed by a job that survives."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from graphs.image import ImageGraph
+from graphs.retrieval import RetrievalGraph, decode_text
+from serve_app import catalog
+from serve_app.catalog import Job, LeaseLostError, Tag, parse_filter
+from serve_app.errors import Problem
+from serve_app.media import images, sniff
+from serve_app.wire import ports, schemas
+
+log = logging.getLogger("mediaverse")
+
+ORIGINAL = "original"
+LEASE_S = 20.0
+_CHUNK = 1024 * 1024
+
+TAGS = {"object_detection": "object", "action_recognition": "action"}
+"""Results whose labels become tags of this name."""
+
+
+@dataclass(frozen=True)
+class AssetGraph:
+    """Storing, listing and deleting assets, and the job that processes one."""
+
+    image: ImageGraph
+    retrieval: RetrievalGraph
+    runner: Any = None
+
+    async def add(self, new: ports.NewAsset) -> tuple[schemas.Asset, bool]:
+        """Keep the file and the row; once this returns, the asset survives and will be processed.
+
+        Raises ``unsupported_media``, ``undecodable_media``, ``too_large``, ``conflict`` or ``bad_request``.
+        """
+        data = new.upload.data
+        kind, info = await asyncio.to_thread(_inspect, data)
+        file = await asyncio.to_thread(self._files.put, data, "")
+        row = catalog.NewAsset(
+            owner=new.owner, kind=kind, media_type=info.media_type, sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(data), file=file, id=new.id, description=new.description,
+            width=info.width or None, height=info.height or None,
+        )  # fmt: skip
+        try:
+            asset, created = await asyncio.to_thread(self._catalog.assets.add, row, idempotency_key=new.idempotency_key)
+        except Problem:
+            await asyncio.to_thread(self._files.delete, [file])
+            raise
+        if not created:
+            await asyncio.to_thread(self._files.delete, [file])
+        elif self.runner is not None:
+            self.runner.nudge.remote()
+        return _asset(asset), created
+
+    async def get(self, id: str) -> schemas.Asset:
+        """The asset, or ``not_found``."""
+        return _asset(await asyncio.to_thread(self._catalog.assets.get, id))
+
+    async def page(
+        self, *, owner: str | None, kind: str | None, sha256: str | None, filter: str | None, limit: int,
+        cursor: str | None,
+    ) -> schemas.AssetPage:  # fmt: skip
+        """Assets that fit, newest first."""
+        parsed = parse_filter(filter) if filter else None
+        page = await asyncio.to_thread(
+            self._catalog.assets.page, owner=owner, kind=kind, sha256=sha256, filter=parsed, limit=limit, cursor=cursor
+        )
+        return schemas.AssetPage(items=[_asset(asset) for asset in page.items], next_cursor=page.next_cursor)
+
+    async def annotations(self, id: str) -> schemas.AssetAnnotations:
+        """What the annotators saw in it so far."""
+        asset = await asyncio.to_thread(self._catalog.assets.get, id)
+        results = await asyncio.to_thread(self._catalog.annotations.get, id)
+        return schemas.AssetAnnotations(id=asset.id, state=asset.state, results=results)
+
+    async def download(self, id: str, path: str) -> ports.Download:
+        """A stored file of an asset."""
+        asset = await asyncio.to_thread(self._catalog.assets.get, id)
+        if path != ORIGINAL:
+            raise Problem("not_found", f"this asset has no file {path[:200]!r}; there is {ORIGINAL}")
+        local = self._files.local_path(asset.file)
+        return ports.Download(
+            asset.media_type, asset.bytes, asset.id.rsplit("/", 1)[-1],
+            path=str(local) if local else None, chunks=None if local else self._chunks(asset.file),
+        )  # fmt: skip
+
+    async def delete(self, id: str) -> None:
+        """Delete the asset with its vectors and tags, then its files; a search from now on does not find it."""
+        files = await asyncio.to_thread(self._catalog.assets.delete, id)
+        await asyncio.to_thread(self._files.delete, files)
+
+    async def work_once(self, worker: str) -> bool:
+        """Claim one job and do it; False when there was none."""
+        job = await asyncio.to_thread(self._catalog.jobs.claim, worker, LEASE_S)
+        if job is None:
+            return False
+        renewing = asyncio.create_task(self._renew(job))
+        try:
+            error = await self._do(job)
+            await asyncio.to_thread(self._catalog.jobs.finish, job, error)
+        except LeaseLostError:
+            log.warning("job %s is no longer ours", job.id)
+        finally:
+            renewing.cancel()
+        return True
+
+    async def catch_up_revision(self) -> int:
+        """Queue an index job for every asset with a content that has no vector of the present revision yet."""
+        revision = self._revision
+        missing = await asyncio.to_thread(self._catalog.vectors.missing, revision, 10_000)
+        ids = dict.fromkeys(content.asset_id for content in missing)
+        for id in ids:
+            key = f"index {revision} {id}"[:500]
+            await asyncio.to_thread(self._catalog.jobs.add, "index", id, idempotency_key=key)
+        return len(ids)
+
+    @property
+    def _catalog(self) -> catalog.Catalog:
+        return self.retrieval.places.catalog
+
+    @property
+    def _files(self) -> catalog.Files:
+        return self.retrieval.places.files
+
+    @property
+    def _revision(self) -> str:
+        return self.retrieval.places.revision
+
+    async def _renew(self, job: Job) -> None:
+        with suppress(LeaseLostError):
+            while True:
+                await asyncio.sleep(LEASE_S / 4)
+                await asyncio.to_thread(self._catalog.jobs.renew, job, LEASE_S)
+
+    async def _do(self, job: Job) -> str | None:
+        """Process the job's asset; the reason where it failed. What was overloaded is tried again, a few times."""
+        assert job.asset_id is not None
+        try:
+            asset = await asyncio.to_thread(self._catalog.assets.get, job.asset_id)
+            annotation = None
+            if job.kind == "process":
+                annotation = await self._stage(asset.id, "annotate", lambda: self._annotate(asset))
+            await self._stage(asset.id, "index", lambda: self._index(asset, annotation))
+        except Problem as problem:
+            return None if problem.code == "not_found" else f"{problem.code}: {problem.detail}"
+        return None
+
+    async def _stage(self, id: str, stage: Any, work: Callable[[], Awaitable[Any]]) -> Any:
+        set_stage = self._catalog.assets.set_stage
+        await asyncio.to_thread(set_stage, id, stage, "running")
+        try:
+            done = await _patiently(work)
+        except Problem as problem:
+            error = f"{problem.code}: {problem.detail}" + (f"; {problem.remedy}" if problem.remedy else "")
+            await asyncio.to_thread(set_stage, id, stage, "failed", error)
+            raise
+        await asyncio.to_thread(set_stage, id, stage, "ready")
+        return done
+
+    async def _annotate(self, asset: catalog.Asset) -> schemas.Annotation | None:
+        if asset.kind != "image":
+            return None
+        data = await asyncio.to_thread(self._files.read, asset.file)
+        annotation = await self.image.annotate(data)
+        results = {task: result.model_dump(exclude_none=True) for task, result in annotation.results.items()}
+        # The vector is kept once, as a row of the index.
+        results["cross_modal_embedding"].pop("embedding", None)
+        await asyncio.to_thread(self._catalog.annotations.put, asset.id, results, _tags(annotation))
+        return annotation
+
+    async def _index(self, asset: catalog.Asset, annotation: schemas.Annotation | None) -> None:
+        vectors = self._catalog.vectors
+        for content in await asyncio.to_thread(self._catalog.contents.of_asset, asset.id):
+            key = (content.owner, content.modality, content.sha256, self._revision)
+            if await asyncio.to_thread(vectors.has, *key):
+                continue
+            embedding = annotation.results["cross_modal_embedding"].embedding if annotation else None
+            if content.modality == "image" and embedding is not None:
+                vector = np.asarray(embedding, np.float32)
+            else:
+                text = content.text.encode() if content.text is not None else None
+                data = text or await asyncio.to_thread(self._files.read, str(content.file))
+                vector = await self.retrieval.embed(content.modality, data)
+            await asyncio.to_thread(vectors.put, *key, vector)
+
+    async def _chunks(self, file: str) -> AsyncIterator[bytes]:
+        with self._files.open(file) as stream:
+            while chunk := await asyncio.to_thread(stream.read, _CHUNK):
+                yield chunk
+
+
+async def _patiently(work: Callable[[], Awaitable[Any]], tries: int = 4) -> Any:
+    """Run ``work``; when the models are overloaded or slow, wait and try again, a few times."""
+    for attempt in range(tries):
+        try:
+            return await work()
+        except Problem as problem:
+            if problem.code not in ("overloaded", "deadline") or attempt == tries - 1:
+                raise
+            await asyncio.sleep(2.0**attempt)
+    raise AssertionError("unreachable")
+
+
+def _inspect(data: bytes) -> tuple[Any, images.ImageInfo]:
+    """Kind and facts of a file that this version stores; a picture is decoded once, so that it surely can be."""
+    media_type = sniff.sniff(data)
+    kind = sniff.kind_of(media_type) if media_type else None
+    if kind == "text":
+        decode_text(data)
+        return "text", images.ImageInfo(str(media_type), 0, 0)
+    if kind not in (None, "image"):
+        raise Problem("unsupported_media", f"{media_type} is not stored yet; pictures and texts are")
+    info = images.inspect(data)
+    images.decode(data, max_side=64)
+    return "image", info
+
+
+def _tags(annotation: schemas.Annotation) -> list[Tag]:
+    """One tag a label, with its best confidence; a face is a person."""
+    best: dict[tuple[str, str], Tag] = {}
+    for task, result in annotation.results.items():
+        for label in result.labels:
+            key = ("person", label.label) if task == "face_recognition" else (TAGS.get(task, ""), label.label)
+            if key[0] and (key not in best or best[key].confidence < label.confidence):
+                best[key] = Tag(key[0], key[1], label.confidence, result.model)
+    return list(best.values())
+
+
+def _asset(asset: catalog.Asset) -> schemas.Asset:
+    fields = {name: getattr(asset, name) for name in schemas.Asset.model_fields if name != "stages"}
+    stages = {name: schemas.Stage(**asdict(stage)) for name, stage in asset.stages.items()}
+    return schemas.Asset(**fields, stages=stages)

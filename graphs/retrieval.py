@@ -1,0 +1,180 @@
+"""A text or a picture becomes a vector, every shard is asked, the best of all come back."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from serve_app.retrieval.thresholds import resolve
+
+from deployments.replica import ship
+from graphs.calls import call
+from serve_app.catalog import Catalog, Files, NewContent, parse_filter
+from serve_app.errors import Problem
+from serve_app.media import images
+from serve_app.retrieval.encoder import Floats
+from serve_app.retrieval.index import Hits, Ids
+from serve_app.retrieval.shard import MODALITIES, Query, merge
+from serve_app.wire import schemas
+
+log = logging.getLogger("mediaverse")
+
+SHARD_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the catalog and the files are, and the revision whose vectors are served."""
+
+    catalog_url: str
+    files_url: str
+    revision: str
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return Catalog.open(self.catalog_url)
+
+    @cached_property
+    def files(self) -> Files:
+        return Files(self.files_url)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hits a modality, and whether every shard took part."""
+
+    hits: dict[str, Hits]
+    partial: bool
+
+
+@dataclass(frozen=True)
+class RetrievalGraph:
+    """The encoder, then all shards at once, then the catalog, which knows whose each vector is."""
+
+    encoder: Any
+    shards: list[Any]
+    places: Places
+
+    async def search_text(self, query: schemas.TextQuery) -> schemas.SearchResult:
+        """The nearest to a text."""
+        started = time.perf_counter()
+        encoded = await call(self.encoder.encode_text, query.text)
+        return await self._answer(encoded["vector"], "text", query, started, truncated=encoded["truncated"])
+
+    async def search_image(self, data: bytes, query: schemas.TextQuery) -> schemas.SearchResult:
+        """The nearest to a picture."""
+        started = time.perf_counter()
+        images.inspect(data)
+        vector = await call(self.encoder.encode_image, ship(data))
+        return await self._answer(vector, "image", query, started)
+
+    async def find(
+        self, vector: Floats, k: int, *, modalities: tuple[str, ...] = MODALITIES, without_owner: str | None = None,
+        among: dict[str, Ids] | None = None,
+    ) -> Found:  # fmt: skip
+        """Scatter a query to every shard and merge; what was acknowledged before this call is seen."""
+        head = await asyncio.to_thread(self.places.catalog.vectors.head)
+        query = Query(np.asarray(vector), k, modalities, head, without_owner, among)
+        answers = await asyncio.gather(
+            *(call(shard.search, query, timeout_s=SHARD_TIMEOUT_S) for shard in self.shards), return_exceptions=True
+        )
+        parts = [answer for answer in answers if not isinstance(answer, BaseException)]
+        for failure in (answer for answer in answers if isinstance(answer, BaseException)):
+            log.warning("a shard did not answer: %s", failure)
+            if not parts:
+                raise failure
+        hits = {modality: merge([part[modality] for part in parts], k) for modality in modalities}
+        return Found(hits, len(parts) < len(self.shards))
+
+    async def name(self, hits: Hits) -> schemas.Ranking:
+        """Vector ids to the latest asset that has each content; what was deleted meanwhile is left out."""
+        names = await asyncio.to_thread(self.places.catalog.vectors.latest_ids, hits.vids.tolist())
+        kept = [
+            (names[vid], score)
+            for vid, score in zip(hits.vids.tolist(), hits.scores.tolist(), strict=True)
+            if vid in names
+        ]
+        return schemas.Ranking(contents=[name for name, _ in kept], scores=[score for _, score in kept])
+
+    async def embed(self, modality: str, data: bytes) -> Floats:
+        """The vector of a content; raises ``Problem`` when it cannot be read."""
+        if modality == "image":
+            return np.asarray(await call(self.encoder.encode_image, ship(data)))
+        encoded = await call(self.encoder.encode_text, decode_text(data))
+        return np.asarray(encoded["vector"])
+
+    async def add_content(self, id: str, type: str, user: str, data: bytes) -> None:
+        """Store a content and its vector in one transaction: once this returns, every search finds it."""
+        info = images.inspect(data) if type == "image" else None
+        vector = await self.embed(type, data)
+        file = await asyncio.to_thread(self.places.files.put, data, "")
+        content = NewContent(
+            asset_id=id, owner=user, modality=type,  # type: ignore[arg-type]
+            media_type=info.media_type if info else "text/plain", sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(data), file=file, width=info.width if info else None, height=info.height if info else None,
+        )  # fmt: skip
+        try:
+            added = await asyncio.to_thread(self.places.catalog.contents.add, content, self.places.revision, vector)
+        except Problem:
+            await asyncio.to_thread(self.places.files.delete, [file])
+            raise
+        await asyncio.to_thread(self.places.files.delete, list(added.obsolete_files))
+
+    async def retrieve(self, type: str, user: str, k: int, data: bytes) -> dict[str, Any]:
+        """The answer that existing nodes expect: a ranking a modality, or a sentence where nobody else has any."""
+        if type == "image":
+            images.inspect(data)
+        found = await self.find(await self.embed(type, data), k, without_owner=user)
+        return {modality: await self.ranking_or_sentence(hits, user) for modality, hits in found.hits.items()}
+
+    async def ranking_or_sentence(self, hits: Hits, user: str) -> dict[str, list[Any]] | str:
+        """As the reference: contents and scores, or its sentence when no other user has contents of this type."""
+        ranking = await self.name(hits)
+        return ranking.model_dump() if ranking.contents else f"No contents available other than {user} ones"
+
+    async def _answer(
+        self, vector: Floats, source: str, query: schemas.TextQuery, started: float, *, truncated: bool = False
+    ) -> schemas.SearchResult:
+        among = await asyncio.to_thread(self._among, query)
+        found = await self.find(
+            vector,
+            query.k,
+            modalities=tuple(dict.fromkeys(query.modalities)),
+            without_owner=query.username,
+            among=among,
+        )
+        rankings = {
+            modality: await self.name(above(hits, resolve(query.min_score, source, modality)))
+            for modality, hits in found.hits.items()
+        }
+        seconds = time.perf_counter() - started
+        return schemas.SearchResult(**rankings, partial=found.partial, truncated=truncated, time=seconds)
+
+    def _among(self, query: schemas.TextQuery) -> dict[str, Ids] | None:
+        if query.filter is None:
+            return None
+        parsed = parse_filter(query.filter)
+        matching = self.places.catalog.vectors.matching
+        return {modality: matching(parsed, modality, self.places.revision) for modality in query.modalities}
+
+
+def above(hits: Hits, threshold: float | None) -> Hits:
+    """Without what scores below the threshold."""
+    if threshold is None:
+        return hits
+    kept = hits.scores >= threshold
+    return Hits(hits.vids[kept], hits.scores[kept])
+
+
+def decode_text(data: bytes) -> str:
+    """UTF-8 (with or without BOM) to text; ``bad_request`` otherwise."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Problem("bad_request", f"the text is not UTF-8: {error.reason} at byte {error.start}") from error

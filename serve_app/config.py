@@ -1,0 +1,227 @@
+"""What an operator may set: the application's arguments, the resource table and the Serve file around them.
+
+Serve ignores unknown keys in silence, so ``check_config`` reads the file with these strict models instead and names the
+path of every fault.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from serve_app.models.manifest import Manifest, ManifestError, Model, load_manifest
+
+DEPLOYMENTS = (
+    "ingress",
+    "clip_encoder",
+    "object_detector",
+    "face_detector",
+    "faiss_shard",
+    "recommender",
+    "job_runner",
+)
+TASKS = ("cross_modal_embedding", "object_detection", "face_detection")
+"""Tasks that a profile must serve for the application to stand."""
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are faults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AppArgs(Strict):
+    """The application's arguments, ``args`` of the Serve file."""
+
+    profile: str = "embedded"
+    """Which row of each task's models: embedded, light or full (``configs/models.yaml``)."""
+    models: dict[str, str] = {}
+    """Another model for a task than the profile's: task to model name."""
+    home: str | None = None
+    """Where weights, the catalog and files lie; ``MEDIAVERSE_HOME`` or ``~/.mediaverse`` when left out."""
+    catalog: str | None = None
+    """SQLAlchemy URL: ``sqlite:////data/catalog.db`` or ``postgresql+psycopg://user@host/name``; SQLite in home."""
+    files: str | None = None
+    """fsspec URL of stored files: ``file:///data/files``, ``s3://bucket/prefix``; a folder in home."""
+    shards: Annotated[int, Field(ge=1, le=256)] = 1
+    """FAISS shards; each holds the vectors that hash to it."""
+    index: Annotated[str, Field(pattern=r"^(Flat|IVF[1-9]\d{0,5},Flat)$")] = "Flat"
+    """FAISS index-factory string of a shard."""
+    nprobe: Count = 1
+    """Lists visited a query, of an inverted file."""
+    resources: Literal["auto", "cpu", "gpu"] = "auto"
+    """Column of ``configs/resources.yaml``; ``auto`` takes gpu where the cluster advertises GPUs."""
+    max_upload_mb: Annotated[int, Field(ge=1, le=4096)] = 256
+    """Largest file that is taken."""
+
+    @property
+    def home_path(self) -> Path:
+        return Path(self.home or os.environ.get("MEDIAVERSE_HOME") or "~/.mediaverse").expanduser().absolute()
+
+    @property
+    def catalog_url(self) -> str:
+        return self.catalog or f"sqlite:///{self.home_path / 'catalog.db'}"
+
+    @property
+    def files_url(self) -> str:
+        return self.files or f"file://{self.home_path / 'files'}"
+
+    def rows(self, manifest: Manifest) -> dict[str, Model]:
+        """Task to model row; :class:`ManifestError` where a name is unknown or a task is not served."""
+        rows = manifest.profile(self.profile)
+        for task, name in self.models.items():
+            if name not in manifest.models or manifest.models[name].task != task:
+                raise ManifestError(f"models.{task}: no model {name!r} for this task")
+            rows[task] = manifest.models[name]
+        if missing := [task for task in TASKS if task not in rows]:
+            raise ManifestError(f"profile: {self.profile} serves no {', '.join(missing)}")
+        return rows
+
+
+class Resources(Strict):
+    """One deployment's share of the cluster and its sizes."""
+
+    num_cpus: Annotated[float, Field(ge=0, le=1024)]
+    num_gpus: Annotated[float, Field(ge=0, le=64)]
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    max_batch_size: Count | None = None
+    workers: Count | None = None
+    max_queue: Count
+    min_replicas: Count
+    max_replicas: Count
+    target_ongoing_requests: Annotated[float, Field(gt=0)]
+    max_ongoing_requests: Count
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.num_gpus > 1 and not self.num_gpus.is_integer():
+            raise ValueError(f"num_gpus {self.num_gpus:g} is neither a share of one GPU nor a number of whole ones")
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}")
+        if (self.max_batch_size or 0) > self.max_ongoing_requests:
+            raise ValueError("max_batch_size is above max_ongoing_requests, so that no batch could ever be full")
+        return self
+
+
+class Budget(Strict):
+    """What the replicas at their minimum must fit into."""
+
+    num_cpus: Annotated[float, Field(gt=0)]
+    num_gpus: Annotated[float, Field(ge=0)]
+
+
+class Column(Strict):
+    """The resources of every deployment on one kind of cluster."""
+
+    budget: Budget
+    deployments: dict[str, Resources]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if set(self.deployments) != set(DEPLOYMENTS):
+            wrong = ", ".join(sorted(set(self.deployments) ^ set(DEPLOYMENTS)))
+            raise ValueError(f"deployments: missing or unknown: {wrong}")
+        for share in ("num_cpus", "num_gpus"):
+            # Fractions, since ten tenths as floats are not one.
+            parts = (Fraction(str(getattr(row, share))) * row.min_replicas for row in self.deployments.values())
+            total, limit = sum(parts, Fraction()), Fraction(str(getattr(self.budget, share)))
+            if total > limit:
+                raise ValueError(
+                    f"deployments ask for {float(total):g} {share} at least, the budget is {float(limit):g}"
+                )
+        return self
+
+
+class ResourceTable(Strict):
+    """``configs/resources.yaml``."""
+
+    cpu: Column
+    gpu: Column
+
+
+class HttpOptions(Strict):
+    """Serve's ``http_options``."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    root_path: str = ""
+    request_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    keep_alive_timeout_s: Annotated[int, Field(gt=0)] = 90
+
+
+class LoggingConfig(Strict):
+    """Serve's ``logging_config``."""
+
+    encoding: Literal["TEXT", "JSON"] = "TEXT"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    logs_dir: str | None = None
+    enable_access_log: bool = True
+
+
+class ServeApplication(Strict):
+    """One entry of Serve's ``applications``."""
+
+    name: str
+    route_prefix: str = "/"
+    import_path: Literal["graphs.app:build_app"]
+    args: AppArgs = AppArgs()
+    runtime_env: dict[str, Any] = {}
+
+
+class ServeConfig(Strict):
+    """The Serve file, as far as this application uses it."""
+
+    proxy_location: Literal["EveryNode", "HeadOnly", "Disabled"] = "EveryNode"
+    http_options: HttpOptions = HttpOptions()
+    logging_config: LoggingConfig = LoggingConfig()
+    applications: Annotated[list[ServeApplication], Field(min_length=1, max_length=1)]
+
+
+def load_resources(path: Path | None = None) -> ResourceTable:
+    """The resource table (the shipped one by default); raises ``ValidationError`` or ``yaml.YAMLError``."""
+    path = path or Path(str(importlib.resources.files("configs") / "resources.yaml"))
+    return ResourceTable.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def check_config(path: Path, resources: Path | None = None) -> list[str]:
+    """Every fault of a Serve file and the tables it stands on, one line each with its path; empty when all is well."""
+    faults: list[str] = []
+    config = None
+    try:
+        config = ServeConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        faults += _lines(path.name, error)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        faults.append(f"{path.name}: {error}")
+    try:
+        load_resources(resources)
+    except ValidationError as error:
+        faults += _lines("resources.yaml", error)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        faults.append(f"resources.yaml: {error}")
+    try:
+        manifest = load_manifest()
+        for number, application in enumerate(config.applications if config else []):
+            _check_rows(manifest, application.args, f"{path.name}: applications.{number}.args", faults)
+    except ManifestError as error:
+        faults += str(error).splitlines()
+    return faults
+
+
+def _check_rows(manifest: Manifest, args: AppArgs, where: str, faults: list[str]) -> None:
+    try:
+        args.rows(manifest)
+    except ManifestError as error:
+        faults.append(f"{where}: {error}")
+
+
+def _lines(name: str, error: ValidationError) -> list[str]:
+    return [f"{name}: {'.'.join(map(str, fault['loc'])) or '(top)'}: {fault['msg']}" for fault in error.errors()]

@@ -1,0 +1,1 @@
+"""What crosses the wire: schemas, uploads, problem+json and the HTTP door."""

@@ -1,0 +1,93 @@
+"""What the doors need from behind them. The graphs implement these; tests may use a small fake."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from serve_app.wire import schemas
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that came in, with the name its client gave it (never trusted)."""
+
+    data: bytes
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class NewAsset:
+    """What ``POST /v1/assets`` asks for."""
+
+    upload: Upload
+    owner: str
+    id: str | None = None
+    description: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Download:
+    """A stored file on its way out; ``path`` where it lies on this machine, else ``chunks``."""
+
+    media_type: str
+    bytes: int
+    name: str
+    path: str | None = None
+    chunks: AsyncIterator[bytes] | None = None
+
+
+class ImagePort(Protocol):
+    """Annotation of pictures."""
+
+    def parse_annotators(self, names: str | None) -> tuple[str, ...]: ...
+    async def annotate(self, data: bytes, annotators: Sequence[str]) -> schemas.Annotation: ...
+
+
+class AssetPort(Protocol):
+    """Storing, listing, deleting."""
+
+    async def add(self, new: NewAsset) -> tuple[schemas.Asset, bool]: ...
+    async def get(self, id: str) -> schemas.Asset: ...
+    async def annotations(self, id: str) -> schemas.AssetAnnotations: ...
+    async def download(self, id: str, path: str) -> Download: ...
+    async def delete(self, id: str) -> None: ...
+    async def page(
+        self, *, owner: str | None, kind: str | None, sha256: str | None, filter: str | None, limit: int,
+        cursor: str | None,
+    ) -> schemas.AssetPage: ...  # fmt: skip
+
+
+class RetrievalPort(Protocol):
+    """Search, and the legacy adding and retrieving."""
+
+    async def search_text(self, query: schemas.TextQuery) -> schemas.SearchResult: ...
+    async def search_image(self, data: bytes, query: schemas.TextQuery) -> schemas.SearchResult: ...
+    async def add_content(self, id: str, type: str, user: str, data: bytes) -> None: ...
+    async def retrieve(self, type: str, user: str, k: int, data: bytes) -> dict[str, Any]: ...
+
+
+class RecommendationPort(Protocol):
+    """Recommendation from a user's own posts."""
+
+    async def recommend(self, user: str, k: int) -> dict[str, Any]: ...
+
+
+class HealthPort(Protocol):
+    """How every task stands."""
+
+    async def ready(self) -> schemas.Readiness: ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a door may call, and the bound on what it reads."""
+
+    image: ImagePort
+    assets: AssetPort
+    retrieval: RetrievalPort
+    recommendation: RecommendationPort
+    health: HealthPort
+    max_upload_bytes: int = 256 * 1024 * 1024

@@ -1,0 +1,62 @@
+"""Every error leaves as RFC 9457 problem+json with a stable code."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from serve_app.errors import CODES, Problem
+from serve_app.wire.schemas import ProblemDetail
+
+log = logging.getLogger("mediaverse")
+
+RETRY_AFTER_S = 2
+_BY_STATUS = {status: code for code, status in reversed(CODES.items())}
+
+
+def problem_response(problem: Problem) -> JSONResponse:
+    """``problem`` as problem+json; refusals under load carry ``Retry-After``."""
+    status = problem.status
+    body = ProblemDetail(
+        title=status.phrase, status=status, code=problem.code, detail=problem.detail, remedy=problem.remedy
+    )
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return JSONResponse(
+        body.model_dump(exclude_none=True), status, headers=headers, media_type="application/problem+json"
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make ``app`` answer every exception as problem+json."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return problem_response(error)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code = _BY_STATUS.get(status, "bad_request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal")
+    return problem_response(Problem(code, str(error.detail)))
+
+
+async def _validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+    return problem_response(Problem("bad_request", "; ".join(faults)[:2000]))
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem_response(Problem("internal", "the service failed on this request; its log says why"))

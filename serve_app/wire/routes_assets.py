@@ -1,0 +1,101 @@
+"""``/v1/assets``: one id through everything."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from serve_app.errors import Problem
+from serve_app.wire.ports import Download, NewAsset
+from serve_app.wire.routing import Behind, multipart_docs, problem_docs, reply
+from serve_app.wire.schemas import Asset, AssetAnnotations, AssetPage, Kind
+from serve_app.wire.uploads import read_upload
+
+router = APIRouter(prefix="/v1/assets", tags=["assets"])
+
+_FIELDS = {
+    "owner": "who posts it",
+    "id": "the client's own id; generated when left out",
+    "description": "words about it; found by text search too",
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Asset,
+    responses=problem_docs(400, 403, 409, 413, 415, 422, 503),
+    openapi_extra=multipart_docs(("file", "owner"), **_FIELDS),
+)
+async def add_asset(
+    request: Request, behind: Behind, idempotency_key: str | None = Header(None, max_length=255)
+) -> Response:
+    """Store an asset; it is annotated and indexed from then on, whatever happens to this service."""
+    upload, fields = await read_upload(request, behind.max_upload_bytes)
+    unknown = sorted(set(fields) - set(_FIELDS))
+    if unknown:
+        raise Problem("bad_request", f"unknown fields: {', '.join(unknown)[:200]}")
+    owner = fields.get("owner", "")
+    if not owner:
+        raise Problem("bad_request", "the field owner is missing")
+    new = NewAsset(upload, owner, fields.get("id") or None, fields.get("description") or None, idempotency_key)
+    asset, _ = await behind.assets.add(new)
+    return reply(asset, 202, {"Location": f"/v1/assets/{quote(asset.id)}"})
+
+
+@router.get("", response_model=AssetPage, responses=problem_docs(400))
+async def list_assets(
+    behind: Behind,
+    owner: str | None = None,
+    kind: Kind | None = None,
+    sha256: str | None = Query(None, pattern="^[0-9a-f]{64}$"),
+    filter: str | None = Query(None, max_length=4096, description='such as: object:person -meme action:"playing">0.5'),
+    limit: int = Query(50, ge=1, le=500),
+    cursor: str | None = Query(None, max_length=1024),
+) -> Response:
+    """Assets, newest first, a page at a time."""
+    page = await behind.assets.page(
+        owner=owner, kind=kind, sha256=sha256, filter=filter, limit=limit, cursor=cursor
+    )  # fmt: skip
+    return reply(page)
+
+
+@router.get("/{id:path}/annotations", response_model=AssetAnnotations, responses=problem_docs(404))
+async def get_annotations(id: str, behind: Behind) -> Response:
+    """What the annotators saw."""
+    return reply(await behind.assets.annotations(id))
+
+
+@router.get("/{id:path}/files/{path}", response_class=Response, responses=problem_docs(404))
+async def get_file(id: str, path: str, behind: Behind) -> Response:
+    """A stored file: ``original``. Range requests are answered."""
+    return _send(await behind.assets.download(id, path))
+
+
+@router.get("/{id:path}", response_model=Asset, responses=problem_docs(404))
+async def get_asset(id: str, behind: Behind) -> Response:
+    """The asset and how far each stage of its processing is."""
+    return reply(await behind.assets.get(id))
+
+
+@router.delete("/{id:path}", status_code=204, response_class=Response, responses=problem_docs(404))
+async def delete_asset(id: str, behind: Behind) -> Response:
+    """Delete the asset with its vectors, tags and files."""
+    await behind.assets.delete(id)
+    return Response(status_code=204)
+
+
+def _send(download: Download) -> Response:
+    # Somebody else's bytes under our address: never rendered in place, never sniffed into something else.
+    headers = {
+        "X-Content-Type-Options": "nosniff",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(download.name)}",
+        "Content-Security-Policy": "sandbox",
+    }
+    if download.path is not None:
+        return FileResponse(download.path, media_type=download.media_type, headers=headers)
+    assert download.chunks is not None
+    headers["Content-Length"] = str(download.bytes)
+    return StreamingResponse(download.chunks, media_type=download.media_type, headers=headers)
