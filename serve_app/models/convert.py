@@ -6,7 +6,7 @@ and only when something is converted.
 
 from __future__ import annotations
 
-import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,19 +107,16 @@ def _load(checkpoint: Path, clip: Clip) -> Any:
     if clip.pretrained_tag == "openai":
         from open_clip.openai import load_openai_model
 
-        # A TorchScript archive of mixed precision; its hash is the one the manifest names, or the pull has refused it.
-        model = load_openai_model(str(checkpoint), precision="fp32", device="cpu")
+        with warnings.catch_warnings():
+            # torch deprecates TorchScript, and OpenAI's archive is nothing else. It may run code when it is loaded:
+            # the manifest wants its hash, and the pull has refused any other file.
+            warnings.simplefilter("ignore", FutureWarning)
+            model = load_openai_model(str(checkpoint), precision="fp32", device="cpu")
     else:
-        _quiet_open_clip()
         model = open_clip.create_model(
             str(clip.architecture), pretrained=str(checkpoint), precision="fp32", device="cpu", weights_only=True
         )
     return model.eval()
-
-
-def _quiet_open_clip() -> None:
-    """open_clip reports each step on the root logger, over the progress bar."""
-    logging.getLogger("root").setLevel(logging.WARNING)
 
 
 def _side(size: int | tuple[int, int]) -> int:

@@ -20,7 +20,6 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-CHUNK = 1 << 18
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that another try may mend."""
@@ -116,7 +115,8 @@ class _Download:
             total = self._begin(response)
             self._room(total)
             with self.part.open("ab") as out:
-                for chunk in response.iter_raw(CHUNK):
+                # Chunks as they arrive: gathering them first would lose what came before a broken connection.
+                for chunk in response.iter_raw():
                     self._hash(chunk, out.tell())
                     out.write(chunk)
                     self._bounded(out.tell(), total, deadline)
@@ -207,6 +207,9 @@ class _Download:
         if expected is not None and total not in (None, expected):
             self.restart()
             raise PullError(f"{self.wanted.url} has {total} bytes, {expected} were expected; nothing was kept")
+        if expected is None and total is not None and total > self.limits.bytes:
+            self.restart()
+            raise PullError(f"{self.wanted.url} has {total} bytes, more than the {self.limits.bytes} that are allowed")
         return expected if expected is not None else total
 
     def _remember(self, response: httpx.Response) -> None:

@@ -1,0 +1,122 @@
+"""The shipped manifest resolves, and a wrong one is refused with the path of the fault."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serve_app.models.manifest import ManifestError, load_manifest, shipped
+
+TASKS = {"cross_modal_embedding", "object_detection", "face_detection"}
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(shipped().read_text())
+    return loaded
+
+
+def refused(tmp_path: Path, rows: dict[str, Any]) -> str:
+    path = tmp_path / "models.yaml"
+    path.write_text(yaml.safe_dump(rows))
+    with pytest.raises(ManifestError) as error:
+        load_manifest(path)
+    return str(error.value).replace(str(path), "FILE")
+
+
+def test_every_shipped_profile_serves_the_three_tasks() -> None:
+    manifest = load_manifest()
+    assert set(manifest.profiles) == {"embedded", "light", "full"}
+    for profile in manifest.profiles:
+        served = manifest.profile(profile)
+        assert set(served) == TASKS
+        assert all(model.task == task for task, model in served.items())
+
+
+def test_what_no_small_model_can_know_has_a_title_and_a_remedy() -> None:
+    tasks = load_manifest().tasks
+    for task in ("disturbing_content", "captioning", "action_recognition", "meme_detection", "face_identity"):
+        assert tasks[task].title
+        assert tasks[task].remedy
+
+
+def test_the_embedded_profile_needs_no_network() -> None:
+    assert all(model.embedded for model in load_manifest().profile("embedded").values())
+
+
+def test_fetched_weights_come_over_https_and_torch_files_have_a_hash() -> None:
+    for model in load_manifest().models.values():
+        for file in model.files.values():
+            assert file.url is None or file.url.startswith("https://")
+            assert not file.name.endswith((".pt", ".pth")) or file.sha256
+
+
+def test_labels_are_as_many_as_coco_has() -> None:
+    for name in ("fastestdet", "yolox-s"):
+        detector = load_manifest().models[name].detector
+        assert detector is not None
+        assert isinstance(detector.labels, list)
+        assert len(set(detector.labels)) == 80
+
+
+def test_a_model_is_keyed_by_name_and_revision() -> None:
+    model = load_manifest().models["fastestdet"]
+    assert model.key == "fastestdet@97df0a85"
+    assert load_manifest().select(model.key) == load_manifest().select("fastestdet") == [model]
+
+
+def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ManifestError, match="no profile 'huge'; there are embedded, full, light"):
+        load_manifest().profile("huge")
+
+
+FAULTS: list[tuple[tuple[str, ...], Any, str]] = [
+    (("models", "fastestdet", "colour"), "red", "FILE: models.fastestdet.colour: Extra inputs are not permitted"),
+    (("models", "fastestdet", "detector", "colour"), "red", "models.fastestdet.detector.colour: Input should be 'rgb'"),
+    (
+        ("models", "fastestdet", "detector", "threshold"),
+        7,
+        "fastestdet.detector.threshold: Input should be less",
+    ),
+    (("models", "fastestdet", "files", "weights", "url"), "http://a.example/x", "models.fastestdet.files.weights.url:"),
+    (("models", "fastestdet", "files", "weights", "sha256"), "abc", "models.fastestdet.files.weights.sha256:"),
+    (("models", "fastestdet", "files", "weights", "package"), "a:b", "models.fastestdet.files.weights: give exactly"),
+    (("models", "fastestdet", "detector"), None, "models.fastestdet: object_detection needs a detector"),
+    (("models", "clip-embedded", "clip"), None, "models.clip-embedded: cross_modal_embedding needs a clip"),
+    (("models", "clip-vit-b-32-openai", "convert"), None, "convert and converted files belong together"),
+    (("models", "clip-vit-b-32-openai", "files", "checkpoint", "sha256"), None, "it needs a known sha256"),
+    (("profiles", "light", "object_detection"), "nope", "profiles.light.object_detection: no model 'nope'"),
+    (("profiles", "light", "object_detection"), "mtcnn", "model 'mtcnn' is for face_detection"),
+    (("tasks", "captioning", "remedy"), None, "no profile serves captioning, so each needs a remedy"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "message"), FAULTS, ids=[".".join(fault[0]) for fault in FAULTS])
+def test_a_fault_is_named_with_its_path(
+    tmp_path: Path, rows: dict[str, Any], place: tuple[str, ...], value: Any, message: str
+) -> None:
+    wrong = copy.deepcopy(rows)
+    table = wrong
+    for part in place[:-1]:
+        table = table[part]
+    table[place[-1]] = value
+    assert message in refused(tmp_path, wrong)
+
+
+def test_a_row_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("models: {}\nprofiles: {}\ntasks: {}\nmodels: {}\n")
+    with pytest.raises(ManifestError, match="'models' stands twice"):
+        load_manifest(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "models: [", "models: 3"])
+def test_what_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(text)
+    with pytest.raises(ManifestError, match=r"models\.yaml"):
+        load_manifest(path)
