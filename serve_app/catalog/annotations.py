@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -79,7 +80,9 @@ def _tag_row(asset_id: str, task: str, tag: Tag) -> dict[str, Any]:
 
 
 def _clean_json(value: Any) -> Any:
-    """JSON whose strings both databases keep."""
+    """JSON that both databases keep; ValueError for NaN and infinities, which SQLite would take."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("an answer holds a number that is not finite")
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, Mapping):

@@ -17,7 +17,7 @@ from serve_app.catalog import vectors
 from serve_app.catalog.asset_rows import insert_asset, taken
 from serve_app.catalog.checks import validate_id
 from serve_app.catalog.engine import Clock, Database, next_number
-from serve_app.catalog.rows import ContentAdded, NewAsset, NewContent, StageName, StageState
+from serve_app.catalog.rows import Content, ContentAdded, NewAsset, NewContent, StageName, StageState
 from serve_app.catalog.schema import answers, assets, contents, tags
 from serve_app.catalog.stages import write_stages
 from serve_app.catalog.vectors import Key
@@ -59,6 +59,12 @@ class Contents:
             return [self._add(connection, new, data, revision) for new, data in checked]
 
         return self._database.write(work, ordered=True)
+
+    def of_asset(self, asset_id: str) -> list[Content]:
+        """What the indexes know or are to know of an asset; nothing where there is no such asset."""
+        query = select(contents).where(contents.c.asset_id == asset_id).order_by(contents.c.ordinal)
+        with self._database.read() as connection:
+            return [Content(**row._mapping) for row in connection.execute(query)]
 
     def _add(self, connection: Connection, new: NewContent, data: bytes, revision: str) -> ContentAdded:
         asset = connection.execute(select(assets).where(assets.c.id == new.asset_id).with_for_update()).first()

@@ -8,7 +8,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import fsspec
@@ -17,7 +17,8 @@ from fsspec.implementations.local import LocalFileSystem
 from serve_app.errors import Problem
 
 _SUFFIX = re.compile(r"(\.[a-z0-9]{1,10})?")
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MAX_PATH = 400
 
 
 class Files:
@@ -79,7 +80,7 @@ class Files:
     def _place(self, path: str) -> str:
         """The absolute place of a path; Problem("not_found") for one that leads out of the folder."""
         parts = path.split("/")
-        if not all(_PART.fullmatch(part) for part in parts) or str(PurePosixPath(path)) != path:
+        if len(path) > _MAX_PATH or not all(_PART.fullmatch(part) for part in parts):
             raise Problem("not_found", "there is no such file")
         place = f"{self._root}/{path}"
         if self.local and not os.path.realpath(place).startswith(f"{self._root}/"):  # a link that leads elsewhere
@@ -90,11 +91,15 @@ class Files:
 def _write_durably(place: Path, source: BinaryIO) -> None:
     place.parent.mkdir(parents=True)
     temporary = place.with_name(".part")
-    with temporary.open("xb") as target:
-        shutil.copyfileobj(source, target)
-        target.flush()
-        os.fsync(target.fileno())
-    temporary.replace(place)
+    try:
+        with temporary.open("xb") as target:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+        temporary.replace(place)
+    except BaseException:
+        shutil.rmtree(place.parent, ignore_errors=True)
+        raise
     for folder in (place.parent, place.parent.parent, place.parent.parent.parent):
         _sync_folder(folder)
 

@@ -33,20 +33,20 @@ def test_four_processes_open_an_empty_database_at_once(empty_url: str) -> None:
     catalog.close()
 
 
-def test_opening_again_keeps_what_is_there(url: str) -> None:
+def test_opening_again_keeps_what_is_there(empty_url: str) -> None:
     for expected in (True, False, False):
-        catalog = Catalog.open(url)
+        catalog = Catalog.open(empty_url)
         assert catalog.assets.add(picture())[1] is expected
         catalog.close()
 
 
-def test_a_newer_schema_is_refused_and_left_alone(url: str) -> None:
-    Catalog.open(url).close()
-    engine = create_engine(url)
+def test_a_newer_schema_is_refused_and_left_alone(empty_url: str) -> None:
+    Catalog.open(empty_url).close()
+    engine = create_engine(empty_url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(Problem, match="newer than this version") as caught:
-        Catalog.open(url)
+        Catalog.open(empty_url)
     assert caught.value.code == "unavailable"
     assert caught.value.remedy is not None
     with engine.connect() as connection:

@@ -7,6 +7,7 @@ import pytest
 from catalog_samples import REVISION, picture, posted, sha, vector
 
 from serve_app.catalog import Catalog, Tag, VectorChange, parse_filter
+from serve_app.catalog.vectors import Key, _shard_key, pack
 from serve_app.errors import Problem
 
 
@@ -68,7 +69,8 @@ def test_a_tombstone_comes_back_to_life_under_a_new_seq(catalog: Catalog) -> Non
     catalog.assets.delete("a")
     again = catalog.contents.add(posted("z"), vector(2), REVISION)
     (change,) = changes(catalog)
-    assert (change.seq, change.vid) == (again.seq, vid) == (3, vid)
+    assert again.seq == 3
+    assert (change.seq, change.vid) == (again.seq, vid)
     np.testing.assert_array_equal(change.vector, vector(2))
     assert latest(catalog) == {vid: "z"}
 
@@ -160,10 +162,9 @@ def test_a_vector_that_comes_after_the_delete_is_not_stored(catalog: Catalog) ->
 
 
 @pytest.mark.parametrize("bad", [np.full(4, np.nan), np.array([np.inf]), np.zeros((2, 2)), np.zeros(0)])
-def test_vectors_that_would_spoil_an_index_are_refused(catalog: Catalog, bad: np.ndarray) -> None:
-    catalog.assets.add(picture())
+def test_vectors_that_would_spoil_an_index_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="vector"):
-        catalog.vectors.put("anna", "image", sha("bytes"), REVISION, bad)
+        pack(bad)
 
 
 def test_revisions_live_side_by_side_and_die_together(catalog: Catalog) -> None:
@@ -189,8 +190,6 @@ def test_shards_share_the_changes_out(catalog: Catalog) -> None:
 
 def test_a_content_keeps_its_shard() -> None:
     # Golden values: blake2b-32 of owner, modality and hash, little-endian, without its lowest bit.
-    from serve_app.catalog.vectors import Key, _shard_key
-
     assert _shard_key(Key("anna", "image", "0" * 64)) == 936484844
     assert _shard_key(Key("añña", "text", "f" * 64)) == 1265031756
 
@@ -231,5 +230,6 @@ def test_a_filter_selects_vectors_and_the_latest_id_that_fits(catalog: Catalog) 
 
 def test_many_ids_are_looked_up_at_once(catalog: Catalog) -> None:
     catalog.contents.add_many([(posted(f"a{n}", data=str(n)), vector(n)) for n in range(20)], REVISION)
-    found = catalog.vectors.latest_ids(range(25_000))
+    first = changes(catalog)[0].vid
+    found = catalog.vectors.latest_ids(range(first - 9_990, first + 15_000))
     assert sorted(found.values()) == sorted(f"a{n}" for n in range(20))

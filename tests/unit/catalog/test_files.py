@@ -1,0 +1,97 @@
+"""Files: complete or absent, one folder an upload, and no way out of the folder."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import fsspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serve_app.catalog import Files
+from serve_app.errors import Problem
+
+
+@pytest.fixture(params=["local", "memory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    if request.param == "memory":
+        fsspec.filesystem("memory").store.clear()
+        return Files("memory://media")
+    return Files(str(tmp_path / "media"))
+
+
+def test_what_is_put_is_read_again(files: Files) -> None:
+    first, second = files.put(b"picture", ".jpg"), files.put(io.BytesIO(b"film"), ".mp4")
+    assert first != second
+    assert first.endswith("/original.jpg")
+    assert files.read(first) == b"picture"
+    with files.open(second) as file:
+        file.seek(1)
+        assert file.read(2) == b"il"
+    with fsspec.open(files.locate(first)) as file:
+        assert file.read() == b"picture"
+
+
+def test_deleted_files_are_gone_and_deleting_again_is_no_error(files: Files) -> None:
+    path, kept = files.put(b"picture"), files.put(b"other")
+    files.delete([path])
+    files.delete([path, path])
+    with pytest.raises(Problem, match="not_found"):
+        files.read(path)
+    assert files.read(kept) == b"other"
+
+
+def test_an_empty_folder_is_left_after_all_is_deleted(tmp_path: Path) -> None:
+    files = Files(str(tmp_path))
+    files.delete([files.put(b"x", ".png") for _ in range(3)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
+    class Broken(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            raise ConnectionError("the client went away")
+
+    with pytest.raises(ConnectionError):
+        Files(str(tmp_path)).put(Broken(), ".jpg")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+WAYS_OUT = ("", ".", "..", "/", "/etc/passwd", "../secret", "a/../../secret", "a//b", "a/./b", "a\\..\\b", "~/x")
+NO_PATHS = ("file:///etc/passwd", "a\x00b", ".part", "C:/x", "a/" * 5000, "x" * 300)
+
+
+@pytest.mark.parametrize("path", WAYS_OUT + NO_PATHS)
+def test_no_path_leads_out(files: Files, tmp_path: Path, path: str) -> None:
+    (tmp_path / "secret").write_text("secret")
+    for way in (files.read, files.open):
+        with pytest.raises(Problem, match="not_found"):
+            way(path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["..", ".", "a", "secret", "", "%2e%2e", "~", "\u2024\u2024"]), max_size=6))
+def test_no_mixture_of_parts_leads_out(tmp_path: Path, parts: list[str]) -> None:
+    (tmp_path / "secret").write_text("secret")
+    with pytest.raises(Problem, match="not_found"):
+        Files(str(tmp_path / "media")).read("/".join(parts))
+
+
+def test_links_do_not_lead_out_either(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    files = Files(str(tmp_path / "media"))
+    (tmp_path / "media" / "file").symlink_to(tmp_path / "secret")
+    (tmp_path / "media" / "folder").symlink_to(tmp_path)
+    for path in ("file", "folder/secret"):
+        for way in (files.read, files.locate, lambda path: files.delete([path])):
+            with pytest.raises(Problem, match="not_found"):
+                way(path)
+    assert (tmp_path / "secret").read_text() == "secret"
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "/../x", ".a/b", ".", ".JPG", ".x" * 9, ".a\x00"])
+def test_a_suffix_is_only_a_suffix(files: Files, suffix: str) -> None:
+    with pytest.raises(ValueError, match="suffix"):
+        files.put(b"x", suffix)

@@ -1,0 +1,175 @@
+"""Jobs: claimed once, renewed, lost, given up; whatever dies, no asset stays "processing" for ever."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from catalog_samples import Clock, picture
+
+from serve_app.catalog import Catalog, Job, LeaseLostError
+from serve_app.errors import Problem
+
+
+def claimed(catalog: Catalog, worker: str = "w", **options: object) -> Job:
+    job = catalog.jobs.claim(worker, 30, **options)
+    assert job is not None
+    return job
+
+
+def test_a_job_runs_from_queued_to_succeeded(catalog: Catalog, clock: Clock) -> None:
+    queued, created = catalog.jobs.add("transcode", "a", {"preset": "hd", "odd": "\x00é"})
+    assert (created, queued.state, queued.attempts, queued.progress) == (True, "queued", 0, 0.0)
+    assert queued.payload == {"preset": "hd", "odd": "\x00é"}
+    job = claimed(catalog)
+    assert (job.id, job.state, job.worker, job.attempts) == (queued.id, "running", "w", 1)
+    clock.move(20)
+    job = catalog.jobs.renew(job, 30, progress=0.25)
+    assert (job.progress, job.lease_until) == (0.25, catalog.jobs.get(job.id).lease_until)
+    assert catalog.jobs.renew(job, 30).progress == 0.25
+    done = catalog.jobs.finish(job)
+    assert (done.state, done.progress, done.finished_at, done.error) == ("succeeded", 1.0, clock.now, None)
+    assert catalog.jobs.get(job.id) == done
+    assert catalog.jobs.claim("w", 30) is None
+
+
+def test_the_oldest_job_of_the_asked_kinds_comes_first(catalog: Catalog) -> None:
+    ids = [catalog.jobs.add(kind)[0].id for kind in ("process", "transcode", "process")]
+    assert claimed(catalog, kinds=["transcode"]).id == ids[1]
+    assert [claimed(catalog).id for _ in range(2)] == [ids[0], ids[2]]
+    assert catalog.jobs.claim("w", 30, kinds=["transcode"]) is None
+
+
+def test_concurrent_workers_never_get_the_same_job(url: str) -> None:
+    catalogs = [Catalog.open(url) for _ in range(4)]
+    queued = {catalogs[0].jobs.add("process")[0].id for _ in range(40)}
+    start = threading.Barrier(4)
+
+    def work(number: int) -> list[str]:
+        start.wait()
+        taken = []
+        while (job := catalogs[number].jobs.claim(f"w{number}", 60)) is not None:
+            taken.append(job.id)
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [job_id for ids in pool.map(work, range(4)) for job_id in ids]
+    assert len(taken) == 40
+    assert set(taken) == queued
+    for catalog in catalogs:
+        catalog.close()
+
+
+def test_a_lease_that_ran_out_lets_another_worker_take_over(catalog: Catalog, clock: Clock) -> None:
+    catalog.jobs.add("process")
+    first = claimed(catalog, "one")
+    clock.move(29)
+    assert catalog.jobs.claim("two", 30) is None
+    clock.move(2)
+    second = claimed(catalog, "two")
+    assert (second.id, second.attempts) == (first.id, 2)
+    for late in (catalog.jobs.finish, catalog.jobs.release, lambda job: catalog.jobs.renew(job, 30)):
+        with pytest.raises(LeaseLostError):
+            late(first)
+    assert catalog.jobs.finish(second).state == "succeeded"
+    with pytest.raises(LeaseLostError):
+        catalog.jobs.finish(second)
+
+
+def test_a_worker_of_the_same_name_does_not_inherit_an_old_claim(catalog: Catalog, clock: Clock) -> None:
+    catalog.jobs.add("process")
+    before_restart = claimed(catalog)
+    clock.move(31)
+    after_restart = claimed(catalog)
+    with pytest.raises(LeaseLostError):
+        catalog.jobs.finish(before_restart)
+    assert catalog.jobs.finish(after_restart).state == "succeeded"
+
+
+def test_a_job_that_kills_its_workers_fails_with_a_reason(catalog: Catalog, clock: Clock) -> None:
+    catalog.assets.add(picture())
+    catalog.assets.set_stage("a", "preview", "ready")
+    for _ in range(2):
+        job = claimed(catalog, max_attempts=2)
+        clock.move(31)
+    catalog.jobs.add("process")
+    assert claimed(catalog, max_attempts=2).id != job.id  # the next job starts all the same
+    failed = catalog.jobs.get(job.id)
+    assert (failed.state, failed.finished_at) == ("failed", clock.now)
+    assert "2 attempts" in (failed.error or "")
+    asset = catalog.assets.get("a")
+    assert asset.state == "failed"
+    assert {stage: value.state for stage, value in asset.stages.items()} == {
+        "annotate": "failed",
+        "index": "failed",
+        "preview": "ready",
+        "adapt": "pending",
+    }
+    assert asset.stages["index"].error == failed.error
+
+
+def test_a_failed_process_job_fails_only_what_was_not_done(catalog: Catalog) -> None:
+    catalog.assets.add(picture())
+    job = claimed(catalog)
+    catalog.assets.set_stage("a", "annotate", "ready")
+    catalog.assets.set_stage("a", "index", "running")
+    failed = catalog.jobs.finish(job, "the end of \x00stderr")
+    assert (failed.state, failed.error) == ("failed", "the end of \ufffdstderr")
+    asset = catalog.assets.get("a")
+    assert (asset.state, asset.stages["annotate"].state, asset.stages["index"].state) == ("failed", "ready", "failed")
+
+
+def test_a_failed_job_of_another_kind_leaves_its_asset_alone(catalog: Catalog) -> None:
+    catalog.assets.add(picture())
+    catalog.jobs.finish(claimed(catalog))
+    catalog.jobs.add("transcode", "a")
+    catalog.jobs.finish(claimed(catalog), "no such codec")
+    assert catalog.assets.get("a").state == "processing"
+
+
+def test_a_released_job_is_taken_again_and_has_not_failed(catalog: Catalog) -> None:
+    catalog.jobs.add("process")
+    for _ in range(5):
+        catalog.jobs.release(claimed(catalog, max_attempts=1))
+    assert claimed(catalog, max_attempts=1).attempts == 1
+
+
+def test_cancelling_stops_the_queued_and_the_running_but_not_the_done(catalog: Catalog, clock: Clock) -> None:
+    queued = catalog.jobs.add("one")[0]
+    assert catalog.jobs.cancel(queued.id).state == "cancelled"
+    assert catalog.jobs.claim("w", 30) is None
+    catalog.jobs.add("two")
+    running = claimed(catalog)
+    cancelled = catalog.jobs.cancel(running.id)
+    assert (cancelled.state, cancelled.finished_at) == ("cancelled", clock.now)
+    with pytest.raises(LeaseLostError):
+        catalog.jobs.renew(running, 30)
+    catalog.jobs.add("three")
+    done = catalog.jobs.finish(claimed(catalog))
+    assert catalog.jobs.cancel(done.id) == done
+    for unknown in ("none", "\x00", ""):
+        with pytest.raises(Problem, match="not_found"):
+            catalog.jobs.cancel(unknown)
+
+
+def test_an_idempotency_key_queues_one_job(catalog: Catalog) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: catalog.jobs.add("process", idempotency_key="k"), range(4)))
+    assert sorted(created for _, created in made) == [False, False, False, True]
+    assert len({job.id for job, _ in made}) == 1
+
+
+def test_pages_of_jobs_are_stable(catalog: Catalog) -> None:
+    ids = [catalog.jobs.add("process", f"a{number % 2}")[0].id for number in range(5)]
+    page = catalog.jobs.page(limit=2)
+    catalog.jobs.add("late")
+    rest = catalog.jobs.page(limit=9, cursor=page.next_cursor)
+    assert [job.id for job in (*page.items, *rest.items)] == ids[::-1]
+    assert rest.next_cursor is None
+    assert [job.id for job in catalog.jobs.page(asset_id="a1").items] == [ids[3], ids[1]]
+    claimed(catalog)
+    assert [job.id for job in catalog.jobs.page(state="running").items] == [ids[0]]
+    for bad in ({"state": "lost"}, {"limit": 0}, {"cursor": "?"}, {"cursor": "YXNzZXRzOjE"}):
+        with pytest.raises(Problem, match="bad_request"):
+            catalog.jobs.page(**bad)
