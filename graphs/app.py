@@ -1,6 +1,7 @@
-"""The whole application as one graph: what ``serve run serve_config.yaml`` builds."""
+"""The whole application as one graph: what ``serve run serve_config.yaml`` builds.
 
-from __future__ import annotations
+Annotations are not postponed in this file: Serve reads the type of ``build_app``'s argument to check what it is given.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -55,12 +56,9 @@ class HealthGraph:
         note = self.models.manifest.tasks.get(task)
         title = note.title if note else None
         row = self.models.rows.get(task)
-        named = {
-            "task": task,
-            "title": title,
-            "model": row.name if row else None,
-            "revision": row.revision if row else None,
-        }
+        named: dict[str, Any] = {"task": task, "title": title}
+        if row is not None:
+            named |= {"model": row.name, "revision": row.revision}
         try:
             status = await call(self.deployments[task].status, timeout_s=STATUS_TIMEOUT_S)
         except Problem as problem:

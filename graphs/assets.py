@@ -26,7 +26,7 @@ ORIGINAL = "original"
 LEASE_S = 20.0
 _CHUNK = 1024 * 1024
 
-TAGS = {"object_detection": "object", "action_recognition": "action"}
+TAGS = {"object_detection": "object", "action_recognition": "action", "face_recognition": "person"}
 """Results whose labels become tags of this name."""
 
 
@@ -80,7 +80,7 @@ class AssetGraph:
     async def annotations(self, id: str) -> schemas.AssetAnnotations:
         """What the annotators saw in it so far."""
         asset = await asyncio.to_thread(self._catalog.assets.get, id)
-        results = await asyncio.to_thread(self._catalog.annotations.get, id)
+        results = await asyncio.to_thread(self._catalog.annotations.of_asset, id)
         return schemas.AssetAnnotations(id=asset.id, state=asset.state, results=results)
 
     async def download(self, id: str, path: str) -> ports.Download:
@@ -88,10 +88,10 @@ class AssetGraph:
         asset = await asyncio.to_thread(self._catalog.assets.get, id)
         if path != ORIGINAL:
             raise Problem("not_found", f"this asset has no file {path[:200]!r}; there is {ORIGINAL}")
-        local = self._files.local_path(asset.file)
+        local = self._files.locate(asset.file) if self._files.local else None
         return ports.Download(
             asset.media_type, asset.bytes, asset.id.rsplit("/", 1)[-1],
-            path=str(local) if local else None, chunks=None if local else self._chunks(asset.file),
+            path=local, chunks=None if local else self._chunks(asset.file),
         )  # fmt: skip
 
     async def delete(self, id: str) -> None:
@@ -172,10 +172,10 @@ class AssetGraph:
             return None
         data = await asyncio.to_thread(self._files.read, asset.file)
         annotation = await self.image.annotate(data)
-        results = {task: result.model_dump(exclude_none=True) for task, result in annotation.results.items()}
-        # The vector is kept once, as a row of the index.
-        results["cross_modal_embedding"].pop("embedding", None)
-        await asyncio.to_thread(self._catalog.annotations.put, asset.id, results, _tags(annotation))
+        for task, result in annotation.results.items():
+            # The vector is kept once, as a row of the index.
+            answer = result.model_dump(exclude_none=True, exclude={"embedding"})
+            await asyncio.to_thread(self._catalog.annotations.put, asset.id, task, answer, _tags(task, result))
         return annotation
 
     async def _index(self, asset: catalog.Asset, annotation: schemas.Annotation | None) -> None:
@@ -214,26 +214,21 @@ async def _patiently(work: Callable[[], Awaitable[Any]], tries: int = 4) -> Any:
 def _inspect(data: bytes) -> tuple[Any, images.ImageInfo]:
     """Kind and facts of a file that this version stores; a picture is decoded once, so that it surely can be."""
     media_type = sniff.sniff(data)
-    kind = sniff.kind_of(media_type) if media_type else None
+    kind = sniff.kind_of(media_type) if media_type else "image"
     if kind == "text":
         decode_text(data)
         return "text", images.ImageInfo(str(media_type), 0, 0)
-    if kind not in (None, "image"):
+    if kind != "image":
         raise Problem("unsupported_media", f"{media_type} is not stored yet; pictures and texts are")
     info = images.inspect(data)
     images.decode(data, max_side=64)
     return "image", info
 
 
-def _tags(annotation: schemas.Annotation) -> list[Tag]:
-    """One tag a label, with its best confidence; a face is a person."""
-    best: dict[tuple[str, str], Tag] = {}
-    for task, result in annotation.results.items():
-        for label in result.labels:
-            key = ("person", label.label) if task == "face_recognition" else (TAGS.get(task, ""), label.label)
-            if key[0] and (key not in best or best[key].confidence < label.confidence):
-                best[key] = Tag(key[0], key[1], label.confidence, result.model)
-    return list(best.values())
+def _tags(task: str, result: schemas.TaskResult) -> list[Tag]:
+    """What filters find: a tag a label. A detected face is a person, whoever it is."""
+    name = TAGS.get(task)
+    return [Tag(name, label.label, label.confidence, result.model) for label in result.labels if name]
 
 
 def _asset(asset: catalog.Asset) -> schemas.Asset:

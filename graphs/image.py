@@ -70,7 +70,7 @@ class ImageGraph:
         return tuple(chosen)
 
     async def annotate(self, data: bytes, annotators: Sequence[str] = tuple(ANNOTATORS)) -> schemas.Annotation:
-        """What each annotator saw; raises ``Problem`` only where the picture itself is at fault or nobody could answer."""
+        """What each annotator saw; raises ``Problem`` where the picture itself is at fault or nobody could answer."""
         info = images.inspect(data)
         payload = ship(data)
         results = await asyncio.gather(*(self._one(name, payload) for name in annotators))

@@ -6,12 +6,11 @@ import asyncio
 import hashlib
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from serve_app.retrieval.thresholds import resolve
 
 from deployments.replica import ship
 from graphs.calls import call
@@ -21,6 +20,7 @@ from serve_app.media import images
 from serve_app.retrieval.encoder import Floats
 from serve_app.retrieval.index import Hits, Ids
 from serve_app.retrieval.shard import MODALITIES, Query, merge
+from serve_app.retrieval.thresholds import resolve
 from serve_app.wire import schemas
 
 log = logging.getLogger("mediaverse")
@@ -43,6 +43,10 @@ class Places:
     @cached_property
     def files(self) -> Files:
         return Files(self.files_url)
+
+    def __getstate__(self) -> dict[str, str]:
+        # It travels to replicas as a recipe: what one of them has opened stays there.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ class RetrievalGraph:
 
     async def name(self, hits: Hits) -> schemas.Ranking:
         """Vector ids to the latest asset that has each content; what was deleted meanwhile is left out."""
-        names = await asyncio.to_thread(self.places.catalog.vectors.latest_ids, hits.vids.tolist())
+        vids = hits.vids.tolist()
+        names = await asyncio.to_thread(self.places.catalog.vectors.latest_ids, vids)
         kept = [
             (names[vid], score)
             for vid, score in zip(hits.vids.tolist(), hits.scores.tolist(), strict=True)
@@ -120,7 +125,7 @@ class RetrievalGraph:
             bytes=len(data), file=file, width=info.width if info else None, height=info.height if info else None,
         )  # fmt: skip
         try:
-            added = await asyncio.to_thread(self.places.catalog.contents.add, content, self.places.revision, vector)
+            added = await asyncio.to_thread(self.places.catalog.contents.add, content, vector, self.places.revision)
         except Problem:
             await asyncio.to_thread(self.places.files.delete, [file])
             raise
@@ -131,24 +136,15 @@ class RetrievalGraph:
         if type == "image":
             images.inspect(data)
         found = await self.find(await self.embed(type, data), k, without_owner=user)
-        return {modality: await self.ranking_or_sentence(hits, user) for modality, hits in found.hits.items()}
-
-    async def ranking_or_sentence(self, hits: Hits, user: str) -> dict[str, list[Any]] | str:
-        """As the reference: contents and scores, or its sentence when no other user has contents of this type."""
-        ranking = await self.name(hits)
-        return ranking.model_dump() if ranking.contents else f"No contents available other than {user} ones"
+        rankings = {modality: await self.name(hits) for modality, hits in found.hits.items()}
+        return {name: each.model_dump() if each.contents else nobody_else(user) for name, each in rankings.items()}
 
     async def _answer(
         self, vector: Floats, source: str, query: schemas.TextQuery, started: float, *, truncated: bool = False
     ) -> schemas.SearchResult:
         among = await asyncio.to_thread(self._among, query)
-        found = await self.find(
-            vector,
-            query.k,
-            modalities=tuple(dict.fromkeys(query.modalities)),
-            without_owner=query.username,
-            among=among,
-        )
+        modalities = tuple(dict.fromkeys(query.modalities))
+        found = await self.find(vector, query.k, modalities=modalities, without_owner=query.username, among=among)
         rankings = {
             modality: await self.name(above(hits, resolve(query.min_score, source, modality)))
             for modality, hits in found.hits.items()
@@ -162,6 +158,11 @@ class RetrievalGraph:
         parsed = parse_filter(query.filter)
         matching = self.places.catalog.vectors.matching
         return {modality: matching(parsed, modality, self.places.revision) for modality in query.modalities}
+
+
+def nobody_else(user: str) -> str:
+    """What the reference answers, in place of a ranking, where no other user has contents of a type."""
+    return f"No contents available other than {user} ones"
 
 
 def above(hits: Hits, threshold: float | None) -> Hits:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serve_app import cli_index, cli_models
+from serve_app import cli_index, cli_models, cli_serve
 from serve_app.client import Client
 from serve_app.config import check_config
 from serve_app.errors import Problem
@@ -108,6 +108,18 @@ def search(
         out.print("nothing found")
     if answer.get("truncated"):
         err.print("[yellow]the text is longer than the model reads; its beginning was searched[/]")
+
+
+@app.command()
+def serve(
+    config: Annotated[Path, typer.Argument(help="a Serve file", exists=True)] = Path("serve_config.yaml"),
+) -> None:
+    """Start Ray and the service on this machine, and say when it is ready. Ctrl-C stops both."""
+    try:
+        status = cli_serve.serve(config, err)
+    except Problem as problem:
+        _fail(problem, as_json=False)
+    raise typer.Exit(status)
 
 
 @app.command()

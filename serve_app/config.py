@@ -134,9 +134,7 @@ class Column(Strict):
             parts = (Fraction(str(getattr(row, share))) * row.min_replicas for row in self.deployments.values())
             total, limit = sum(parts, Fraction()), Fraction(str(getattr(self.budget, share)))
             if total > limit:
-                raise ValueError(
-                    f"deployments ask for {float(total):g} {share} at least, the budget is {float(limit):g}"
-                )
+                raise ValueError(f"deployments ask for {float(total):g} {share}, the budget is {float(limit):g}")
         return self
 
 

@@ -1,0 +1,24 @@
+"""Clustering a user's posts: CPU work of seconds, kept out of the door's process."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+from ray import serve
+
+from serve_app.recommendation.profile import Scatter, Seed, cluster, seeds
+from serve_app.retrieval.encoder import Floats
+
+
+@serve.deployment
+class Recommender:
+    """Says from which of a user's posts to search, and for how many results each."""
+
+    async def plan(self, vectors: Floats, k: int, seed: int = 0) -> list[Seed] | Scatter:
+        """Seeds for vectors [N, D] of one type of post; the same ``seed`` gives the same choice."""
+        return await asyncio.to_thread(_plan, np.asarray(vectors), k, seed)
+
+
+def _plan(vectors: Floats, k: int, seed: int) -> list[Seed] | Scatter:
+    return seeds(vectors, cluster(vectors), k, seed=seed)
