@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -100,9 +101,10 @@ def train_embedded(
     # Training imports torch, which the other commands must not wait for.
     from serve_app.models.embedded.train import train
 
+    folder = out or Path(str(importlib.resources.files("serve_app.models.embedded") / "weights"))
     for one in [name] if name else known:
         with _training(one) as listener:
-            train(one, out, seed=seed, minutes=minutes, resume=resume, progress=listener)
+            train(one, folder, seed=seed, minutes=minutes, resume=resume, progress=listener)
 
 
 def _row(table: Manifest, store: Store, model: Model) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""``mediaverse models`` as an operator and a script meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+from weights_server import BODY, SHA, MakeManifest, Weights
+
+from serve_app.cli_models import app
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def call(home: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, list(words), env={"MEDIAVERSE_HOME": str(home)})
+
+
+def test_list_names_every_model_with_licence_and_state(home: Path) -> None:
+    listed = json.loads(call(home, "list", "--json").stdout)
+    rows = {row["model"]: row for row in listed["models"]}
+    assert rows["fastestdet@97df0a85"]["state"] == "missing"
+    assert rows["fastestdet@97df0a85"]["remedy"] == "mediaverse models pull fastestdet"
+    assert rows["fastestdet@97df0a85"]["licence"] == "BSD-3-Clause"
+    assert rows["fastestdet@97df0a85"]["profiles"] == ["light"]
+    assert rows["mtcnn@1"]["state"] == "present"
+    assert listed["tasks"]["captioning"]["remedy"]
+    assert "fastestdet@97df0a85" in call(home, "list").stdout
+
+
+def test_without_a_terminal_licences_must_be_accepted_in_words(home: Path, write_manifest: MakeManifest) -> None:
+    answer = call(home, "pull", "small", "--manifest", str(write_manifest()))
+    assert answer.exit_code == 2
+    assert "net@r1: MIT" in answer.stdout
+    assert "for research" in answer.stdout
+    assert "--yes" in answer.stderr
+    assert not (home / "models" / "net@r1").exists()
+
+
+def test_pull_verify_damage_and_pull_again(home: Path, write_manifest: MakeManifest, weights: Weights) -> None:
+    table = ("--manifest", str(write_manifest()))
+    assert call(home, "pull", "small", "--yes", *table).exit_code == 0
+    assert len(weights.seen) == 1
+    assert call(home, "pull", "small", *table).exit_code == 0, "what is here asks neither a licence nor the network"
+    assert len(weights.seen) == 1
+    checked = call(home, "verify", "--json", *table)
+    assert checked.exit_code == 0
+    [file] = json.loads(checked.stdout)["files"]
+    assert (file["state"], file["sha256"]) == ("ok", SHA)
+    Path(file["path"]).write_bytes(b"x" + BODY[1:])
+    damaged = call(home, "verify", "small", "--json", *table)
+    assert damaged.exit_code == 1
+    [file] = json.loads(damaged.stdout)["files"]
+    assert (file["state"], file["remedy"]) == ("corrupt", "mediaverse models pull net")
+    assert "corrupt  net@r1 weights -> mediaverse models pull net" in call(home, "verify", *table).stdout
+    assert call(home, "pull", "net", *table).exit_code == 0
+    assert call(home, "verify", "net@r1", *table).exit_code == 0
+
+
+def test_verify_of_a_named_profile_reports_what_is_missing(home: Path, write_manifest: MakeManifest) -> None:
+    table = ("--manifest", str(write_manifest()))
+    assert call(home, "verify", *table).exit_code == 0, "nothing is here, and nothing was asked for"
+    answer = call(home, "verify", "small", *table)
+    assert answer.exit_code == 1
+    assert "missing" in answer.stdout
+
+
+def test_a_recorded_hash_is_said(home: Path, write_manifest: MakeManifest) -> None:
+    table = str(write_manifest(sha256=None, bytes=None))
+    answer = call(home, "pull", "net", "--yes", "--manifest", table)
+    assert f"recorded as sha256 {SHA}" in answer.stdout
+
+
+def test_from_a_folder(home: Path, write_manifest: MakeManifest, weights: Weights, tmp_path: Path) -> None:
+    (tmp_path / "usb").mkdir()
+    words = ("pull", "net", "--yes", "--from", str(tmp_path / "usb"), "--manifest", str(write_manifest()))
+    failed = call(home, *words)
+    assert failed.exit_code == 1
+    assert "usb has no net.onnx" in failed.stderr
+    (tmp_path / "usb" / "net.onnx").write_bytes(BODY)
+    assert call(home, *words).exit_code == 0
+    assert weights.seen == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("pull", "huge", "--yes"), "no profile or model 'huge'; profiles: embedded"),
+        (("verify", "huge"), "no profile or model 'huge'"),
+        (("list", "--manifest", "/nowhere/models.yaml"), "/nowhere/models.yaml"),
+        (("train-embedded", "fastestdet"), "no embedded model 'fastestdet'; there are clip-embedded, shapes-embedded"),
+    ],
+)
+def test_a_wrong_word_is_a_clear_error(home: Path, words: tuple[str, ...], message: str) -> None:
+    answer = call(home, *words)
+    assert answer.exit_code == 2
+    assert message in answer.stderr
+
+
+@pytest.mark.parametrize(("reply", "code", "state"), [("y", 0, "present"), ("n", 1, "missing")])
+def test_in_a_terminal_the_licence_is_asked(
+    home: Path, write_manifest: MakeManifest, reply: str, code: int, state: str
+) -> None:
+    words = ["pull", "small", "--home", str(home), "--manifest", str(write_manifest())]
+    program = "from serve_app.cli_models import app; app()"
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, f"{reply}\n".encode())
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words], cwd=ROOT, stdin=theirs, capture_output=True, text=True, timeout=60
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == code, done.stderr
+    assert "Pull these weights under these licences?" in done.stdout
+    assert (home / "models" / "net@r1" / "net.onnx").exists() == (state == "present")
+
+
+def test_training_is_told_what_was_asked(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    def train(name: str, out: Path, *, seed: int, minutes: float, resume: bool, progress: Any) -> None:
+        progress(SimpleNamespace(step=1, steps=2, loss=0.5, eta_s=3.0))
+        told.append((name, out, seed, minutes, resume))
+
+    monkeypatch.setitem(sys.modules, "serve_app.models.embedded.train", SimpleNamespace(train=train))
+    out = str(tmp_path / "weights")
+    answer = call(home, "train-embedded", "shapes-embedded", "--seed", "7", "--minutes", "0.5", "--out", out)
+    assert answer.exit_code == 0, answer.output
+    assert told == [("shapes-embedded", tmp_path / "weights", 7, 0.5, True)]
