@@ -94,17 +94,20 @@ def train_embedded(
     resume: Annotated[bool, typer.Option("--resume/--afresh", help="Go on from the last checkpoint.")] = True,
     manifest: Rows = None,
 ) -> None:
-    """Train the weights that ship with the package, from generated data."""
+    """Train the weights that ship with the package, from generated data, and print their rows for models.yaml."""
     known = [model.name for model in _read(manifest).models.values() if _trained_here(model)]
     if name is not None and name not in known:
         _stop(f"no embedded model {name!r}; there are {', '.join(known)}", NO_INPUT)
     # Training imports torch, which the other commands must not wait for.
     from serve_app.models.embedded.train import train
 
-    folder = out or Path(str(importlib.resources.files("serve_app.models.embedded") / "weights"))
+    package = Path(str(importlib.resources.files("serve_app.models.embedded")))
+    folder, cards = (out, out) if out else (package / "weights", package / "cards")
     for one in [name] if name else known:
         with _training(one) as listener:
-            train(one, folder, seed=seed, minutes=minutes, resume=resume, progress=listener)
+            report = train(one, folder, seed=seed, minutes=minutes, resume=resume, progress=listener, cards=cards)
+        for file, (size, sha256) in report.files.items():
+            typer.echo(f"{one} {folder / file}: sha256 {sha256}, bytes {size}")
 
 
 def _row(table: Manifest, store: Store, model: Model) -> dict[str, Any]:
@@ -167,13 +170,15 @@ def _bar() -> Iterator[Callable[[pulling.Progress], None]]:
 
 @contextmanager
 def _training(name: str) -> Iterator[Callable[[Any], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"train {name}", total=None, loss="")
+        task = bar.add_task(name, total=None, loss="")
 
         def listen(step: Any) -> None:
-            left = f", {step.eta_s:.0f} s left" if step.eta_s is not None else ""
-            bar.update(task, completed=step.step, total=step.steps, loss=f"loss {step.loss:.4f}{left}")
+            loss = "" if step.loss is None else f"loss {step.loss:.4f}"
+            left = "" if step.eta_s is None else f", {step.eta_s:.0f} s left"
+            label = f"{name}: {step.phase}"
+            bar.update(task, description=label, completed=step.step, total=step.steps, loss=loss + left)
 
         yield listen
 

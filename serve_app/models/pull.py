@@ -149,6 +149,8 @@ class _Pull:
             part.unlink()
             raise PullError(f"{source} is not {file.name}: its sha256 is {found}, expected {file.sha256}")
         settle(part, target)
+        for left in (".part", ".part.json"):
+            target.with_name(target.name + left).unlink(missing_ok=True)
         return found
 
     def _converted(self, *, fresh: bool) -> list[Pulled]:

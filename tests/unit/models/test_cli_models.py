@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,12 +134,16 @@ def test_in_a_terminal_the_licence_is_asked(
 def test_training_is_told_what_was_asked(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[Any, ...]] = []
 
-    def train(name: str, out: Path, *, seed: int, minutes: float, resume: bool, progress: Any) -> None:
-        progress(SimpleNamespace(step=1, steps=2, loss=0.5, eta_s=3.0))
-        told.append((name, out, seed, minutes, resume))
+    def train(name: str, out: Path, *, progress: Callable[[Any], None], **asked: Any) -> Any:
+        progress(SimpleNamespace(phase="scenes", step=0, steps=2, loss=None, eta_s=None))
+        progress(SimpleNamespace(phase="training", step=1, steps=2, loss=0.5, eta_s=3.0))
+        told.append((name, out, asked))
+        return SimpleNamespace(files={"shapes.onnx": (12, SHA)})
 
     monkeypatch.setitem(sys.modules, "serve_app.models.embedded.train", SimpleNamespace(train=train))
     out = str(tmp_path / "weights")
     answer = call(home, "train-embedded", "shapes-embedded", "--seed", "7", "--minutes", "0.5", "--out", out)
     assert answer.exit_code == 0, answer.output
-    assert told == [("shapes-embedded", tmp_path / "weights", 7, 0.5, True)]
+    place = tmp_path / "weights"
+    assert told == [("shapes-embedded", place, {"seed": 7, "minutes": 0.5, "resume": True, "cards": place})]
+    assert f"sha256 {SHA}, bytes 12" in answer.stdout

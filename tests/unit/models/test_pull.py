@@ -229,6 +229,17 @@ def test_from_a_folder_by_name_or_by_hash(store: Store, model: Model, weights: W
     assert weights.seen == []
 
 
+def test_a_copy_clears_what_a_broken_fetch_left(store: Store, model: Model, weights: Weights, tmp_path: Path) -> None:
+    weights.drop_after = 100_000
+    with pytest.raises(PullError):
+        pull(store, [model], limits=ONCE)
+    assert sorted(left.name for left in store.folder(model).iterdir()) == ["net.onnx.part", "net.onnx.part.json"]
+    (tmp_path / "usb").mkdir()
+    (tmp_path / "usb" / "net.onnx").write_bytes(BODY)
+    pull(store, [model], from_dir=tmp_path / "usb")
+    assert [found.name for found in store.folder(model).iterdir()] == ["net.onnx"]
+
+
 def test_from_a_folder_that_lacks_the_file(store: Store, model: Model, tmp_path: Path) -> None:
     folder = tmp_path / "usb"
     folder.mkdir()
