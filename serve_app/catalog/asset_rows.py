@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, insert
 
 from serve_app.catalog.checks import validate_id
-from serve_app.catalog.engine import next_number
+from serve_app.catalog.engine import next_numbers
 from serve_app.catalog.rows import STAGES, NewAsset, StageName, StageState
 from serve_app.catalog.schema import assets, stages
 from serve_app.catalog.stages import derive_state
 from serve_app.errors import Problem
 
 
-def insert_asset(
+def insert_assets(
     connection: Connection,
-    new: NewAsset,
-    asset_id: str,
+    news: Sequence[NewAsset],
     now: datetime,
     done: Mapping[StageName, StageState] | None = None,
 ) -> None:
-    """Insert the asset and its stages ("pending" but for ``done``), inside an ordered write."""
+    """Insert assets, each with its ``id``, and their stages ("pending" but for ``done``), inside an ordered write."""
     states: dict[StageName, StageState] = {stage: (done or {}).get(stage, "pending") for stage in STAGES}
-    row = asdict(new) | {"id": asset_id, "description": new.description or None}
-    ordinal = next_number(connection, "ordinal")
-    connection.execute(insert(assets).values(**row, ordinal=ordinal, state=derive_state(states), created_at=now))
-    rows = [{"asset_id": asset_id, "stage": stage, "state": state} for stage, state in states.items()]
-    connection.execute(insert(stages), rows)
+    more = {"state": derive_state(states), "created_at": now}
+    ordinals = next_numbers(connection, "ordinal", len(news))
+    rows = [
+        vars(new) | more | {"description": new.description or None, "ordinal": ordinal}
+        for new, ordinal in zip(news, ordinals, strict=True)
+    ]
+    connection.execute(insert(assets), rows)
+    steps = [{"asset_id": new.id, "stage": stage, "state": state} for new in news for stage, state in states.items()]
+    connection.execute(insert(stages), steps)
 
 
 def known_id(asset_id: str) -> str:

@@ -7,12 +7,13 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, insert, select
 
 from serve_app.catalog import contents, jobs
-from serve_app.catalog.asset_rows import insert_asset, known_id, missing, taken
+from serve_app.catalog.asset_rows import insert_assets, known_id, missing, taken
 from serve_app.catalog.checks import clean_error, validate_id, validate_limit, validate_text
 from serve_app.catalog.cursors import decode_cursor, encode_cursor
 from serve_app.catalog.engine import Clock, Database
@@ -63,7 +64,7 @@ class Assets:
             if present.owner != new.owner or present.sha256 != new.sha256:
                 raise taken(asset_id)
             return False
-        insert_asset(connection, new, asset_id, self._clock())
+        insert_assets(connection, [replace(new, id=asset_id)], self._clock())
         contents.insert_of_asset(connection, new, asset_id)
         jobs.enqueue(connection, job_kind, asset_id, {}, self._clock())
         return True

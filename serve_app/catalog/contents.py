@@ -6,7 +6,7 @@ An image asset has its picture and, when it is described, the description as tex
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
 from serve_app.catalog import vectors
-from serve_app.catalog.asset_rows import insert_asset, taken
+from serve_app.catalog.asset_rows import insert_assets, taken
 from serve_app.catalog.checks import validate_id
-from serve_app.catalog.engine import Clock, Database, next_number
+from serve_app.catalog.engine import Clock, Database, next_number, next_numbers
 from serve_app.catalog.rows import Content, ContentAdded, NewAsset, NewContent, StageName, StageState
 from serve_app.catalog.schema import answers, assets, contents, tags
 from serve_app.catalog.stages import write_stages
-from serve_app.catalog.vectors import Key
+from serve_app.catalog.vectors import IDS_A_QUERY, Key
 
 # A content posted straight to the index is searchable at once; nobody asked for more.
 POSTED: dict[StageName, StageState] = {
@@ -49,13 +49,15 @@ class Contents:
         return self.add_many([(new, vector)], revision)[0]
 
     def add_many(self, items: Iterable[tuple[NewContent, NDArray[np.float32]]], revision: str) -> list[ContentAdded]:
-        """Like ``add`` for each item, in one transaction: all or none."""
+        """Like ``add`` for each item, in one transaction: all or none. Fast where ids and contents are all new."""
         checked = [(new, vectors.pack(vector)) for new, vector in items]
         for new, _ in checked:
             validate_id(new.asset_id)
             validate_id(new.owner, "owner")
 
         def work(connection: Connection) -> list[ContentAdded]:
+            if len(checked) > 1 and _all_new(connection, [new for new, _ in checked], revision):
+                return self._add_new(connection, checked, revision)
             return [self._add(connection, new, data, revision) for new, data in checked]
 
         return self._database.write(work, ordered=True)
@@ -66,10 +68,21 @@ class Contents:
         with self._database.read() as connection:
             return [Content(**row._mapping) for row in connection.execute(query)]
 
+    def _add_new(
+        self, connection: Connection, items: Sequence[tuple[NewContent, bytes]], revision: str
+    ) -> list[ContentAdded]:
+        insert_assets(connection, [_as_asset(new) for new, _ in items], self._clock(), POSTED)
+        ordinals = next_numbers(connection, "ordinal", len(items))
+        columns = ("asset_id", "modality", "owner", "sha256", "file")
+        rows = [{name: getattr(new, name) for name in columns} for new, _ in items]
+        connection.execute(insert(contents), [row | {"ordinal": n} for row, n in zip(rows, ordinals, strict=True)])
+        seqs = vectors.store_new(connection, [(_key(new), data) for new, data in items], revision)
+        return [ContentAdded(new.asset_id, True, seq, ()) for (new, _), seq in zip(items, seqs, strict=True)]
+
     def _add(self, connection: Connection, new: NewContent, data: bytes, revision: str) -> ContentAdded:
         asset = connection.execute(select(assets).where(assets.c.id == new.asset_id).with_for_update()).first()
         if asset is None:
-            insert_asset(connection, _as_asset(new), new.asset_id, self._clock(), POSTED)
+            insert_assets(connection, [_as_asset(new)], self._clock(), POSTED)
         elif asset.owner != new.owner:
             raise taken(new.asset_id)
         here = and_(contents.c.asset_id == new.asset_id, contents.c.modality == new.modality)
@@ -82,9 +95,20 @@ class Contents:
             obsolete = {new.file}
         else:
             obsolete = _replace(connection, asset, present, new)
-        key = Key(new.owner, new.modality, new.sha256)
-        seq = vectors.store(connection, key, revision, data)
+        seq = vectors.store(connection, _key(new), revision, data)
         return ContentAdded(new.asset_id, present is None, seq, tuple(sorted(obsolete)))
+
+
+def _all_new(connection: Connection, news: Sequence[NewContent], revision: str) -> bool:
+    ids = [new.asset_id for new in news]
+    keys = [_key(new) for new in news]
+    if len(set(ids)) < len(ids) or len(set(keys)) < len(keys):
+        return False
+    for start in range(0, len(ids), IDS_A_QUERY):
+        query = select(assets.c.id).where(assets.c.id.in_(ids[start : start + IDS_A_QUERY])).limit(1)
+        if connection.execute(query).first() is not None:
+            return False
+    return not vectors.any_stored(connection, keys, revision)
 
 
 def insert_of_asset(connection: Connection, new: NewAsset, asset_id: str) -> None:
@@ -137,12 +161,13 @@ def _replace(connection: Connection, asset: Row[Any] | None, present: Row[Any], 
     return obsolete
 
 
-def _key(row: Row[Any]) -> Key:
+def _key(row: Row[Any] | NewContent) -> Key:
     return Key(row.owner, row.modality, row.sha256)
 
 
 def _as_asset(new: NewContent) -> NewAsset:
     return NewAsset(
+        id=new.asset_id,
         owner=new.owner,
         kind=new.modality,
         media_type=new.media_type,

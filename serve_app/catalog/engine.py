@@ -77,8 +77,14 @@ class Database:
 
 def next_number(connection: Connection, counter: str) -> int:
     """The next number of ``counter`` ("seq" or "ordinal"), inside an ordered write."""
-    step = update(counters).where(counters.c.name == counter).values(value=counters.c.value + 1)
-    return int(connection.execute(step.returning(counters.c.value)).scalar_one())
+    return next_numbers(connection, counter, 1)[0]
+
+
+def next_numbers(connection: Connection, counter: str, count: int) -> range:
+    """The next ``count`` numbers of ``counter``, inside an ordered write."""
+    step = update(counters).where(counters.c.name == counter).values(value=counters.c.value + count)
+    last = int(connection.execute(step.returning(counters.c.value)).scalar_one())
+    return range(last - count + 1, last + 1)
 
 
 def _engine(url: str) -> Engine:

@@ -128,11 +128,14 @@ vectors = Table(
     Index("ix_vectors_changes", "revision", "seq", "shard_key"),
     sqlite_autoincrement=True,
 )
+# Counting, selecting and looking for what is missing go over this index alone and read no vectors.
 Index(
     "ix_vectors_live",
     vectors.c.revision,
     vectors.c.modality,
     vectors.c.owner,
+    vectors.c.sha256,
+    postgresql_include=["vid"],
     sqlite_where=vectors.c.data.is_not(None),
     postgresql_where=vectors.c.data.is_not(None),
 )

@@ -8,19 +8,20 @@ owner shares one. Its ``seq`` is new whenever it comes or goes; within one trans
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, select, tuple_, update
 
-from serve_app.catalog.engine import Database, next_number
+from serve_app.catalog.engine import Database, next_number, next_numbers
 from serve_app.catalog.filters import Filter
 from serve_app.catalog.rows import Content, Modality, VectorChange
 from serve_app.catalog.schema import assets, contents, counters, vectors
 
 IDS_A_QUERY = 10_000  # both databases bound the number of parameters
+KEYS_A_QUERY = 3_000
 
 
 @dataclass(frozen=True)
@@ -174,13 +175,33 @@ def store(connection: Connection, key: Key, revision: str, data: bytes) -> int:
     present = connection.execute(select(vectors.c.seq, vectors.c.data.is_(None)).where(here)).first()
     if present is not None and not present[1]:
         return int(present.seq)
+    if present is None:
+        return store_new(connection, [(key, data)], revision)[0]
     seq = next_number(connection, "seq")
-    if present is not None:
-        connection.execute(update(vectors).where(here).values(seq=seq, data=data))
-        return seq
-    row = {"owner": key.owner, "modality": key.modality, "sha256": key.sha256, "revision": revision}
-    connection.execute(insert(vectors).values(**row, shard_key=_shard_key(key), seq=seq, data=data))
+    connection.execute(update(vectors).where(here).values(seq=seq, data=data))
     return seq
+
+
+def store_new(connection: Connection, items: Sequence[tuple[Key, bytes]], revision: str) -> range:
+    """Insert vectors whose keys are new, inside an ordered write; gives their ``seq``."""
+    seqs = next_numbers(connection, "seq", len(items))
+    rows = [
+        vars(key) | {"revision": revision, "shard_key": _shard_key(key), "seq": seq, "data": data}
+        for (key, data), seq in zip(items, seqs, strict=True)
+    ]
+    connection.execute(insert(vectors), rows)
+    return seqs
+
+
+def any_stored(connection: Connection, keys: Sequence[Key], revision: str) -> bool:
+    """Whether one of ``keys`` has a vector or a tombstone of ``revision``."""
+    v = vectors.c
+    wanted = [(key.owner, key.modality, key.sha256) for key in keys]
+    for start in range(0, len(wanted), KEYS_A_QUERY):
+        chunk = tuple_(v.owner, v.modality, v.sha256).in_(wanted[start : start + KEYS_A_QUERY])
+        if connection.execute(select(v.vid).where(v.revision == revision, chunk).limit(1)).first() is not None:
+            return True
+    return False
 
 
 def tombstone_unreferenced(connection: Connection, key: Key) -> None:

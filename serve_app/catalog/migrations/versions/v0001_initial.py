@@ -113,8 +113,14 @@ def _create_vectors() -> None:
     )
     op.create_index("ix_vectors_changes", "vectors", ["revision", "seq", "shard_key"])
     live = sa.text("data IS NOT NULL")
-    columns = ["revision", "modality", "owner"]
-    op.create_index("ix_vectors_live", "vectors", columns, sqlite_where=live, postgresql_where=live)
+    op.create_index(
+        "ix_vectors_live",
+        "vectors",
+        ["revision", "modality", "owner", "sha256"],
+        postgresql_include=["vid"],
+        sqlite_where=live,
+        postgresql_where=live,
+    )
 
 
 def _create_annotations() -> None:
