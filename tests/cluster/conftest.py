@@ -1,0 +1,124 @@
+"""A real service: ``mediaverse serve`` in a process of its own, with its own Ray, home and port."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_WITHIN_S = 180
+MEDIAVERSE = Path(sys.executable).parent / "mediaverse"
+
+
+class Service:
+    """The service under test; it can be stopped, killed and started again on the same home."""
+
+    def __init__(self, place: Path, args: dict[str, object] | None = None) -> None:
+        self.place = place
+        self.home = place / "home"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+        config["http_options"]["port"] = self.port
+        config["applications"][0]["args"] |= args or {}
+        self.config = place / "serve_config.yaml"
+        self.config.write_text(yaml.safe_dump(config))
+        self.environment = os.environ | {
+            "MEDIAVERSE_HOME": str(self.home),
+            "RAY_TMPDIR": str(place / "r"),
+            "RAY_memory_monitor_refresh_ms": "0",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.place / "log").open("ab") as log:
+            command = [str(MEDIAVERSE), "serve", str(self.config)]
+            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self.place)
+        self.wait_ready()
+
+    def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            try:
+                if httpx.get(f"{self.url}/health/ready", timeout=5).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            if self.process is not None and self.process.poll() is not None:
+                break
+            time.sleep(0.3)
+        raise AssertionError(f"not ready: {(self.place / 'log').read_text()[-4000:]}")
+
+    def processes(self) -> dict[int, str]:
+        """Every process of this service, Ray's included: pid to command line. They all carry its home."""
+        mark = f"MEDIAVERSE_HOME={self.home}".encode()
+        found = {}
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit() and int(folder.name) != os.getpid():
+                try:
+                    if mark in (folder / "environ").read_bytes().split(b"\0"):
+                        found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                except OSError:
+                    continue
+        return found
+
+    def replicas(self, deployment: str = "") -> list[int]:
+        name = f"ray::ServeReplica:mediaverse:{deployment}"
+        return [pid for pid, command in self.processes().items() if command.startswith(name)]
+
+    def kill_everything(self) -> None:
+        """SIGKILL for every process, Ray's included, until none is left."""
+        for _ in range(50):
+            if not (left := self.processes()):
+                break
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.1)
+        if self.process is not None:
+            self.process.wait(10)
+        assert not self.processes()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                pass
+        self.kill_everything()
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    # Ray's socket paths must stay short.
+    place = Path(tempfile.mkdtemp(prefix="mv"))
+    running = Service(place)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture
+def http(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=120) as client:
+        yield client
