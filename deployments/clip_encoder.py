@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from ray import serve
-from serve_app.models.sessions import open_session
 
 from deployments.replica import ModelReplica, Payload
+from serve_app.models.sessions import open_session
 from serve_app.retrieval.encoder import Floats, ImageTower, TextTower
 
 

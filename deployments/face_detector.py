@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from ray import serve
-from serve_app.annotation.faces import FaceDetector as Mtcnn
-from serve_app.annotation.labels import Label
 
 from deployments.replica import ModelReplica, Payload
+from serve_app.annotation.faces import FaceDetector as Mtcnn
+from serve_app.annotation.labels import Label
 
 
 @serve.deployment

@@ -6,10 +6,10 @@ import io
 
 from PIL import Image
 from ray import serve
-from serve_app.annotation.labels import Label
-from serve_app.annotation.objects import load_detector
 
 from deployments.replica import ModelReplica, Payload
+from serve_app.annotation.labels import Label
+from serve_app.annotation.objects import load_detector
 
 
 @serve.deployment

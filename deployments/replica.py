@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-from serve_app.models.store import Store
 
 from deployments.batcher import Batcher, BatchSizes
 from serve_app.errors import Problem
 from serve_app.models.manifest import load_manifest
+from serve_app.models.store import Store
 
 Payload = bytes | list[ray.ObjectRef]
 Out = TypeVar("Out")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from deployments.recommender import Recommender
 from ray import serve
 from ray.serve import Application
 
@@ -18,6 +17,7 @@ from deployments.faiss_shard import FaissShard, ShardRecipe
 from deployments.ingress import Ingress
 from deployments.job_runner import JobRunner
 from deployments.object_detector import ObjectDetector
+from deployments.recommender import Recommender
 from deployments.replica import ModelRecipe
 from graphs.assets import AssetGraph
 from graphs.calls import call

@@ -102,4 +102,5 @@ class TextTower:
 def _embed(session: InferenceSession, name: str, batch: NDArray[np.generic]) -> Floats:
     vectors: Floats = session.run(["embedding"], {name: batch})[0].astype(np.float32, copy=False)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, 1e-12)
+    unit: Floats = vectors / np.maximum(norms, 1e-12)
+    return unit

@@ -124,7 +124,7 @@ class VectorIndex:
             return None
         chosen: dict[str, object] = {} if self._exact else {"nprobe": self._nprobe}
         if mask is not None:
-            chosen["sel"] = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+            chosen["sel"] = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # type: ignore[call-arg, arg-type]
         return faiss.SearchParameters(**chosen) if self._exact else faiss.SearchParametersIVF(**chosen)
 
     def _hits(self, rows: Ids, scores: Floats) -> Hits:
@@ -138,7 +138,7 @@ class VectorIndex:
         index = faiss.index_factory(self.dim, "Flat" if self._exact else self._factory, faiss.METRIC_INNER_PRODUCT)
         if not self._exact:
             index.train(vectors)
-            index.make_direct_map()
+            index.make_direct_map()  # type: ignore[attr-defined]
         index.add(vectors)
         self._index = index
         self._vids, self._owners = self._vids[rows], self._owners[rows]

@@ -33,7 +33,7 @@ class Download:
     """A stored file on its way out; ``path`` where it lies on this machine, else ``chunks``."""
 
     media_type: str
-    bytes: int
+    size: int
     name: str
     path: str | None = None
     chunks: AsyncIterator[bytes] | None = None

@@ -97,5 +97,5 @@ def _send(download: Download) -> Response:
     if download.path is not None:
         return FileResponse(download.path, media_type=download.media_type, headers=headers)
     assert download.chunks is not None
-    headers["Content-Length"] = str(download.bytes)
+    headers["Content-Length"] = str(download.size)
     return StreamingResponse(download.chunks, media_type=download.media_type, headers=headers)

@@ -36,7 +36,7 @@ def acknowledged(service):
 
 
 def assert_found(service, pairs, within_s=120):
-    """Every pair is found, in the end; what is asked while things restart may be refused, but never wrongly answered."""
+    """Every pair is found in the end; a request may be refused while things restart."""
     until, missing = time.monotonic() + within_s, list(pairs)
     while missing and time.monotonic() < until:
         data, id = missing[0]

@@ -1,0 +1,1 @@
+"""Finding by text or by picture: CLIP encoders, FAISS indexes, shards and thresholds."""
