@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from serve_app.errors import Problem
+from serve_app.media.headers import has_bounded_header, jpeg_segments, png_chunks
 from serve_app.media.sniff import sniff
 
 MAX_PIXELS = 64_000_000
@@ -122,6 +123,8 @@ def _open(data: bytes) -> _Opened:
     media_type = sniff(data)
     if media_type not in FORMATS:
         raise Problem("unsupported_media", f"{media_type or 'unknown content'} is not a picture that is read here")
+    if not has_bounded_header(media_type, data):
+        raise Problem("undecodable_media", "the header of the picture has too many pieces or no size")
     with _quiet():
         image = Image.open(io.BytesIO(data), formats=(FORMATS[media_type],))
         orientation = _orientation(image, data)
@@ -145,14 +148,12 @@ def _check_size(size: tuple[int, int], limit: int) -> None:
 
 def _in_one_scan(data: bytes) -> bool:
     """Whether a JPEG's first scan holds all its components (ITU-T T.81, B.2): a sequential, interleaved frame."""
-    at, components = 2, 0
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+    components = 0
+    for marker, at in jpeg_segments(data):
         if marker in (0xC0, 0xC1):
-            components = data[at + 9]
+            components = int.from_bytes(data[at + 7 : at + 8], "big")
         elif marker == 0xDA:
-            return components > 0 and data[at + 4] == components
-        at += 1 if marker == 0xFF else length + 2
+            return components > 0 and data[at + 2 : at + 3] == bytes([components])
     return False
 
 
@@ -172,13 +173,7 @@ def _orientation(image: Image.Image, data: bytes) -> int:
 
 def _late_png_exif(data: bytes) -> bytes:
     """The eXIf chunk, which the PNG specification (third edition, 11.3.4.6) also allows behind the pixels."""
-    at = 8
-    while at + 8 <= len(data):
-        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        if name == b"eXIf":
-            return b"Exif\0\0" + data[at + 8 : at + 8 + length]
-        at += length + 12
-    return b""
+    return next((b"Exif\0\0" + payload for _, payload in png_chunks(data) if payload is not None), b"")
 
 
 def _draft(image: Image.Image, max_side: int | None) -> None:

@@ -43,6 +43,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-asf"),
     (0, b"\0\0\x01\xba", "video/mpeg"),
     (0, b"\0\0\x01\xb3", "video/mpeg"),
+    (0, b"P7\nWIDTH", "image/x-portable-arbitrarymap"),
     (0, b"%PDF-", "application/pdf"),
     (0, b"PK\x03\x04", "application/zip"),
     (0, b"\x1f\x8b", "application/gzip"),
@@ -120,7 +121,7 @@ def _bitmap(head: bytes, data: bytes) -> str | None:
     """BMP and the Netpbm family have signatures of two letters, so the next field must make sense too."""
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
         return "image/bmp"
-    if re.match(rb"P[1-6]\s+(#|-?\d)|P7\nWIDTH|P[Ff]\s+\d+\s", head):
+    if re.match(rb"P[1-6]\s+(#|-?\d)|P[Ff]\s+\d+\s", head):
         return "image/x-portable-anymap"
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -164,6 +165,7 @@ def test_a_huge_jpeg_is_decoded_at_a_fraction() -> None:
         (bytes(1000), "unsupported_media"),
         (b"\0\0\0\x18ftypisom\0\0\0\0mp42isom", "unsupported_media"),
         (b"%PDF-1.4", "unsupported_media"),
+        (b"P7\nWIDTH 1\nHEIGHT 1\n", "unsupported_media"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_media"),
         (b"\x89PNG\r\n\x1a\n", "undecodable_media"),
         (png_of(30000, 30000), "too_large"),
@@ -196,6 +198,29 @@ def test_a_text_chunk_bomb_is_refused() -> None:
     bomb = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(50_000_000)))
     data = FILES["png"][:33] + bomb + FILES["png"][33:]
     assert code_of(data) == "undecodable_media"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        FILES["jpeg"][:2] + b"\xff\xee\0\2" * 1_000_000 + FILES["jpeg"][2:],
+        FILES["jpeg"][:2] + b"\xff" * 4_000_000 + FILES["jpeg"][2:],
+        FILES["png"][:33] + chunk(b"abCd", b"") * 300_000 + FILES["png"][33:],
+        FILES["gif"][:13] + b"!\xfe" + b"\x01a" * 2_000_000 + b"\0" + FILES["gif"][13:],
+        b"P6 #" + b"a" * 4_000_000 + b"\n1 1 255\nabc",
+    ],
+    ids=["segments", "filling", "chunks", "blocks", "comment"],
+)
+def test_headers_of_millions_of_pieces_are_refused_at_once(data: bytes) -> None:
+    started = time.process_time()
+    assert code_of(data) == "undecodable_media"
+    assert time.process_time() - started < 0.5
+
+
+def test_comments_and_filling_in_moderation_are_read() -> None:
+    assert images.decode(b"P6 # made\n#by hand\r1 1\t255\nabc").pixels.tolist() == [[[97, 98, 99]]]
+    filled = FILES["jpeg"][:2] + b"\xff" * 1000 + FILES["jpeg"][2:]
+    assert np.array_equal(images.decode(filled).pixels, images.decode(FILES["jpeg"]).pixels)
 
 
 def test_threads_share_nothing_and_warnings_stay_as_they_were() -> None:
