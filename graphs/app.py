@@ -27,6 +27,7 @@ from graphs.retrieval import Places, RetrievalGraph
 from serve_app.config import AppArgs, Column, load_resources
 from serve_app.errors import Problem
 from serve_app.models.manifest import load_manifest
+from serve_app.retrieval.thresholds import REPORT
 from serve_app.wire import schemas
 from serve_app.wire.ports import Services
 
@@ -89,7 +90,13 @@ def build_app(args: AppArgs) -> Application:
 
     places = Places(args.catalog_url, args.files_url, rows["cross_modal_embedding"].key)
     image = ImageGraph(objects, faces, encoder, models)
-    retrieval = RetrievalGraph(encoder, shards, places)
+    clip = rows["cross_modal_embedding"].clip
+    # The report's thresholds were measured with its own model; "auto" drops nothing for any other.
+    of_report = (
+        clip is not None and (clip.architecture or "").startswith("ViT-B-32") and clip.pretrained_tag == "openai"
+    )
+    thresholds = REPORT if of_report else {}
+    retrieval = RetrievalGraph(encoder, shards, places, thresholds)
     runner = _sized(JobRunner, "job_runner", column).bind(
         AssetGraph(image, retrieval), column.deployments["job_runner"].workers
     )

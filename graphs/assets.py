@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphs.image import ImageGraph
+from graphs.image import ImageGraph, digest
 from graphs.retrieval import RetrievalGraph, decode_text
 from serve_app import catalog
 from serve_app.catalog import Job, LeaseLostError, Tag, parse_filter
@@ -47,7 +46,7 @@ class AssetGraph:
         kind, info = await asyncio.to_thread(_inspect, data)
         file = await asyncio.to_thread(self._files.put, data, "")
         row = catalog.NewAsset(
-            owner=new.owner, kind=kind, media_type=info.media_type, sha256=hashlib.sha256(data).hexdigest(),
+            owner=new.owner, kind=kind, media_type=info.media_type, sha256=await asyncio.to_thread(digest, data),
             bytes=len(data), file=file, id=new.id, description=new.description,
             width=info.width or None, height=info.height or None,
         )  # fmt: skip

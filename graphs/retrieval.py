@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from dataclasses import dataclass, fields
@@ -14,13 +13,14 @@ import numpy as np
 
 from deployments.replica import ship
 from graphs.calls import call
+from graphs.image import digest
 from serve_app.catalog import Catalog, Files, NewContent, parse_filter
 from serve_app.errors import Problem
 from serve_app.media import images
 from serve_app.retrieval.encoder import Floats
 from serve_app.retrieval.index import Hits, Ids
 from serve_app.retrieval.shard import MODALITIES, Query, merge
-from serve_app.retrieval.thresholds import resolve
+from serve_app.retrieval.thresholds import Thresholds, resolve
 from serve_app.wire import schemas
 
 log = logging.getLogger("mediaverse")
@@ -64,6 +64,7 @@ class RetrievalGraph:
     encoder: Any
     shards: list[Any]
     places: Places
+    thresholds: Thresholds
 
     async def search_text(self, query: schemas.TextQuery) -> schemas.SearchResult:
         """The nearest to a text."""
@@ -121,7 +122,7 @@ class RetrievalGraph:
         file = await asyncio.to_thread(self.places.files.put, data, "")
         content = NewContent(
             asset_id=id, owner=user, modality=type,  # type: ignore[arg-type]
-            media_type=info.media_type if info else "text/plain", sha256=hashlib.sha256(data).hexdigest(),
+            media_type=info.media_type if info else "text/plain", sha256=await asyncio.to_thread(digest, data),
             bytes=len(data), file=file, width=info.width if info else None, height=info.height if info else None,
         )  # fmt: skip
         try:
@@ -146,7 +147,7 @@ class RetrievalGraph:
         modalities = tuple(dict.fromkeys(query.modalities))
         found = await self.find(vector, query.k, modalities=modalities, without_owner=query.username, among=among)
         rankings = {
-            modality: await self.name(above(hits, resolve(query.min_score, source, modality)))
+            modality: await self.name(above(hits, resolve(query.min_score, source, modality, self.thresholds)))
             for modality, hits in found.hits.items()
         }
         seconds = time.perf_counter() - started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import os
 import sys
@@ -27,6 +28,10 @@ app.add_typer(cli_models.app, name="models")
 
 Url = Annotated[str, typer.Option(help="where the service answers", envvar="MEDIAVERSE_URL")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
+EXAMPLES = (
+    "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "horse.png", "motorcycle_left.png", "page.png",
+    "rocket.jpg",
+)  # fmt: skip
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 out = Console(highlight=False, soft_wrap=True)
@@ -108,6 +113,16 @@ def search(
         out.print("nothing found")
     if answer.get("truncated"):
         err.print("[yellow]the text is longer than the model reads; its beginning was searched[/]")
+
+
+@app.command()
+def examples(directory: Annotated[Path, typer.Argument(help="where to put them")] = Path("photographs")) -> None:
+    """Put eight photographs (scikit-image's) into a folder, to try things with."""
+    directory.mkdir(parents=True, exist_ok=True)
+    photographs = importlib.resources.files("skimage") / "data"
+    for name in EXAMPLES:
+        (directory / name).write_bytes((photographs / name).read_bytes())
+    out.print(f"{len(EXAMPLES)} photographs in {directory}")
 
 
 @app.command()
