@@ -1,0 +1,40 @@
+"""Model cards: the measured part is rewritten by each training, the words around it stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serve_app.models.embedded.recipes import Recipe
+    from serve_app.models.embedded.train import Report
+
+_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def measured(report: Report, recipe: Recipe) -> str:
+    """The part of a card that a training knows, as Markdown."""
+    lines = [
+        f"Made by `mediaverse models train-embedded {report.name}` with seed {report.seed}: {report.steps} steps of "
+        f"{recipe.batch} out of {recipe.scenes} generated scenes, {report.minutes:.0f} minutes on 2 cores.",
+        "",
+        "| file | bytes | sha256 |",
+        "|---|---|---|",
+        *(f"| {name} | {size} | `{digest}` |" for name, (size, digest) in report.files.items()),
+        "",
+        f"Held out ({recipe.held_out} generated scenes of another seed):",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.3f} |" for name, value in report.figures.items()),
+    ]
+    return "\n".join(lines)
+
+
+def write_card(path: Path, report: Report, recipe: Recipe) -> None:
+    """Replace the measured part of the card at ``path``; a card that does not exist yet gets a title."""
+    text = path.read_text(encoding="utf-8") if path.exists() else f"# {report.name}\n\n{_BEGIN}\n{_END}\n"
+    before, _, rest = text.partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{before}{_BEGIN}\n{measured(report, recipe)}\n{_END}{after}", encoding="utf-8")

@@ -1,0 +1,179 @@
+"""The embedded CLIP: open_clip's towers from a row of configuration, its loss, its training data and its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from serve_app.models.embedded.corpus import Corpus
+
+MEAN = (0.5, 0.5, 0.5)
+STD = (0.25, 0.25, 0.25)
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Sizes of the towers; ``vision`` and ``text`` go to open_clip as they are. A bigger model is another row."""
+
+    dim: int = 256
+    image_size: int = 128
+    context_length: int = 40
+    vocabulary: int = 2048
+    vision: dict[str, Any] = field(default_factory=lambda: {"layers": (1, 1, 2, 1), "width": 16, "head_width": 32})
+    text: dict[str, Any] = field(default_factory=lambda: {"width": 192, "heads": 4, "layers": 2})
+
+
+def build_clip(config: ClipConfig, vocabulary: int) -> open_clip.CLIP:
+    """Fresh towers for a tokenizer of ``vocabulary`` tokens."""
+    vision = {**config.vision, "image_size": config.image_size}
+    text = {**config.text, "context_length": config.context_length, "vocab_size": vocabulary}
+    return open_clip.CLIP(config.dim, vision, text)
+
+
+class ImageTower(nn.Module):
+    """float32 [N, 3, S, S] to unit vectors [N, D]."""
+
+    def __init__(self, model: open_clip.CLIP) -> None:
+        super().__init__()
+        self.visual = model.visual
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return F.normalize(self.visual(pixels), dim=-1)
+
+
+class TextTower(nn.Module):
+    """int64 [N, L] to unit vectors [N, D]."""
+
+    def __init__(self, model: open_clip.CLIP) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.normalize(self.model.encode_text(tokens), dim=-1)
+
+
+def normalise(pixels: NDArray[np.uint8]) -> Tensor:
+    """uint8 [N, H, W, 3] to the towers' float32 [N, 3, H, W]."""
+    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
+    return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+def prepare(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """A picture [H, W, 3] as the model sees it: shortest side to ``size`` (bicubic), centre square."""
+    height, width = pixels.shape[:2]
+    scale = size / min(height, width)
+    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
+    resized = np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.BICUBIC))
+    top, left = (resized.shape[0] - size) // 2, (resized.shape[1] - size) // 2
+    return resized[top : top + size, left : left + size]
+
+
+def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
+    """int64 [N, L]."""
+    return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(texts)], dtype=torch.int64)
+
+
+def random_view(rng: np.random.Generator, x: Tensor, size: int, least: float) -> Tensor:
+    """The same random window for a normalised batch [N, 3, H, W], at ``size``, in a random tone; captions stay true."""
+    side = x.shape[-1]
+    span = int(side * rng.uniform(least, 1.0))
+    top, left = int(rng.integers(side - span + 1)), int(rng.integers(side - span + 1))
+    view = F.interpolate(
+        x[..., top : top + span, left : left + span], (size, size), mode="bilinear", antialias=span > size
+    )
+    gain = torch.from_numpy(rng.uniform(0.88, 1.12, (len(x), 1, 1, 1))).float()
+    lift = torch.from_numpy(rng.uniform(-0.15, 0.15, (len(x), 1, 1, 1))).float()
+    return view * gain + lift
+
+
+def degraded_view(rng: np.random.Generator, x: Tensor, size: int) -> Tensor:
+    """A harsher view of the same pictures: smaller window, lost detail, noise, sometimes turned or grey."""
+    view = random_view(rng, x, size, 0.7)
+    turn = float(np.radians(rng.uniform(-12, 12))) if rng.random() < 0.4 else 0.0
+    if turn:
+        zoom = 0.85
+        matrix = (
+            torch.tensor([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0]], dtype=torch.float32)
+            * zoom
+        )
+        grid = F.affine_grid(matrix.expand(len(view), 2, 3), list(view.shape), align_corners=False)
+        view = F.grid_sample(view, grid, padding_mode="reflection", align_corners=False)
+    if rng.random() < 0.5:
+        small = int(size * rng.uniform(0.4, 0.9))
+        view = F.interpolate(
+            F.interpolate(view, (small, small), mode="bilinear", antialias=True), (size, size), mode="bilinear"
+        )
+    if rng.random() < 0.25:
+        view = view.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    noise = torch.from_numpy(rng.standard_normal(view.shape, dtype=np.float32))
+    return view + noise * float(rng.uniform(0, 0.12))
+
+
+def contrastive_loss(left: Tensor, right: Tensor, scale: Tensor) -> Tensor:
+    """The symmetric InfoNCE loss of CLIP (Radford et al. 2021) over unit vectors [N, D]."""
+    logits = scale * left @ right.T
+    target = torch.arange(len(left))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def clip_loss(
+    model: open_clip.CLIP, pixels: NDArray[np.uint8], tokens: Tensor, rng: np.random.Generator, size: int, twins: int
+) -> Tensor:
+    """Pictures against captions, and ``twins`` of the pictures against degraded views of themselves."""
+    x = normalise(pixels)
+    views = [random_view(rng, x, size, 0.9)]
+    if twins:
+        views.append(degraded_view(rng, x[:twins], size))
+    batch = torch.cat(views).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        images = model.visual(batch)
+        texts = model.encode_text(tokens)
+    images, texts = F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
+    scale = model.logit_scale.exp().clamp(max=100)
+    loss = contrastive_loss(images[: len(x)], texts, scale)
+    if twins:
+        loss = loss + 0.4 * contrastive_loss(images[:twins], images[len(x) :], torch.tensor(20.0))
+    return loss
+
+
+@torch.no_grad()
+def embed(model: open_clip.CLIP, config: ClipConfig, pictures: list[NDArray[np.uint8]]) -> Tensor:
+    """Unit vectors [N, D] of pictures of any size."""
+    tower = ImageTower(model).eval()
+    ready = [prepare(picture, config.image_size) for picture in pictures]
+    return torch.cat([tower(normalise(np.stack(ready[i : i + 64]))) for i in range(0, len(ready), 64)])
+
+
+@torch.no_grad()
+def embed_texts(model: open_clip.CLIP, tokenizer: Tokenizer, texts: list[str]) -> Tensor:
+    """Unit vectors [N, D]."""
+    tower = TextTower(model).eval()
+    tokens = encode_texts(tokenizer, texts)
+    return torch.cat([tower(tokens[i : i + 128]) for i in range(0, len(tokens), 128)])
+
+
+def recalls(queries: Tensor, targets: Tensor) -> dict[str, float]:
+    """recall@1, @5, @10 where target i answers query i: the share of queries with at most k - 1 targets as near."""
+    scores = queries @ targets.T
+    rank = (scores >= scores.diagonal()[:, None]).sum(dim=1)  # ties count against us
+    return {f"recall@{k}": float((rank <= k).float().mean()) for k in (1, 5, 10)}
+
+
+def evaluate_clip(
+    model: open_clip.CLIP, config: ClipConfig, tokenizer: Tokenizer, held_out: Corpus
+) -> dict[str, float]:
+    """Recall in both directions over held-out pairs."""
+    model.eval()
+    images = embed(model, config, list(held_out.pixels))
+    texts = embed_texts(model, tokenizer, [str(caption) for caption in held_out.captions[:, 0]])
+    found = {f"image by text {name}": value for name, value in recalls(texts, images).items()}
+    return found | {f"text by image {name}": value for name, value in recalls(images, texts).items()}

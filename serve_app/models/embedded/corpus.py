@@ -1,0 +1,88 @@
+"""Generated scenes kept on disk as shards, so that training reads instead of renders; an interrupted build resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.models.embedded.backgrounds import Pixels
+from serve_app.models.embedded.scenes import LABELS, Mix, generate
+
+SHARD = 500
+MOST_BOXES = 10
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """``pixels`` uint8 [N, side, side, 3]; ``captions`` [N, wordings]; ``boxes`` float32 [N, MOST_BOXES, 5]: x1, y1,
+    x2, y2 in pixels and the number of the label, rows of -1 where there is none."""
+
+    pixels: NDArray[np.uint8]
+    captions: NDArray[np.str_]
+    boxes: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def make(
+    seed: int, first: int, count: int, side: int, mix: Mix, photographs: dict[str, Pixels] | None = None
+) -> Corpus:
+    """Scenes ``first`` to ``first + count`` of the world ``seed``."""
+    scenes = [generate(seed, first + index, side, mix, photographs) for index in range(count)]
+    boxes = np.full((count, MOST_BOXES, 5), -1, np.float32)
+    for row, scene in zip(boxes, scenes, strict=True):
+        for number, (box, label) in enumerate(zip(scene.boxes, scene.labels, strict=True)):
+            row[number] = (*box, LABELS.index(label))
+    captions = np.array([[scene.captions[i % len(scene.captions)] for i in range(mix.wordings)] for scene in scenes])
+    return Corpus(np.stack([scene.pixels for scene in scenes]), captions, boxes)
+
+
+def _save(path: Path, seed: int, first: int, count: int, side: int, mix: Mix) -> None:
+    part = make(seed, first, count, side, mix)
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as stream:
+        np.savez(stream, pixels=part.pixels, captions=part.captions, boxes=part.boxes)
+    unfinished.replace(path)
+
+
+def _load(path: Path) -> Corpus:
+    with np.load(path, allow_pickle=False) as data:
+        return Corpus(data["pixels"], data["captions"], data["boxes"])
+
+
+def corpus(
+    folder: Path,
+    seed: int,
+    count: int,
+    side: int,
+    mix: Mix,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Corpus:
+    """The first ``count`` scenes of the world, built where ``folder`` lacks them; ``progress(done, all)`` per shard.
+
+    The shards of one folder must come from one seed, side and mix: the caller names the folder after them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = [(folder / f"{first:07d}-{min(SHARD, count - first)}.npz", first) for first in range(0, count, SHARD)]
+    missing = [(path, first) for path, first in shards if not path.exists()]
+    if missing:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            jobs = [
+                pool.submit(_save, path, seed, first, min(SHARD, count - first), side, mix) for path, first in missing
+            ]
+            for done, job in enumerate(as_completed(jobs), len(shards) - len(missing) + 1):
+                job.result()
+                if progress:
+                    progress(done, len(shards))
+    parts = [_load(path) for path, _ in shards]
+    return Corpus(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("pixels", "captions", "boxes"))
+    )
