@@ -24,6 +24,7 @@ log = logging.getLogger("mediaverse")
 ORIGINAL = "original"
 LEASE_S = 20.0
 _CHUNK = 1024 * 1024
+_PAGE = 1000
 
 TAGS = {"object_detection": "object", "action_recognition": "action", "face_recognition": "person"}
 """Results whose labels become tags of this name."""
@@ -114,14 +115,20 @@ class AssetGraph:
         return True
 
     async def catch_up_revision(self) -> int:
-        """Queue an index job for every asset with a content that has no vector of the present revision yet."""
-        revision = self._revision
-        missing = await asyncio.to_thread(self._catalog.vectors.missing, revision, 10_000)
-        ids = dict.fromkeys(content.asset_id for content in missing)
-        for id in ids:
-            key = f"index {revision} {id}"[:500]
-            await asyncio.to_thread(self._catalog.jobs.add, "index", id, idempotency_key=key)
-        return len(ids)
+        """Queue an index job for every asset with a content that has no vector of the present revision.
+
+        Those still being processed will get theirs anyway.
+        """
+        catalog, after, queued = self._catalog, 0, 0
+        while missing := await asyncio.to_thread(catalog.vectors.missing, self._revision, _PAGE, after):
+            after = missing[-1].ordinal
+            for id in dict.fromkeys(content.asset_id for content in missing):
+                asset = await asyncio.to_thread(catalog.assets.get, id)
+                if asset.state != "processing":
+                    key = f"index {self._revision} {asset.ordinal}"
+                    await asyncio.to_thread(catalog.jobs.add, "index", id, idempotency_key=key)
+                    queued += 1
+        return queued
 
     @property
     def _catalog(self) -> catalog.Catalog:
@@ -148,7 +155,10 @@ class AssetGraph:
             asset = await asyncio.to_thread(self._catalog.assets.get, job.asset_id)
             annotation = None
             if job.kind == "process":
-                annotation = await self._stage(asset.id, "annotate", lambda: self._annotate(asset))
+                for stage in ("preview", "adapt") if asset.kind == "image" else ("annotate", "preview", "adapt"):
+                    await asyncio.to_thread(self._catalog.assets.set_stage, asset.id, stage, "skipped")
+                if asset.kind == "image":
+                    annotation = await self._stage(asset.id, "annotate", lambda: self._annotate(asset))
             await self._stage(asset.id, "index", lambda: self._index(asset, annotation))
         except Problem as problem:
             return None if problem.code == "not_found" else f"{problem.code}: {problem.detail}"
@@ -166,9 +176,7 @@ class AssetGraph:
         await asyncio.to_thread(set_stage, id, stage, "ready")
         return done
 
-    async def _annotate(self, asset: catalog.Asset) -> schemas.Annotation | None:
-        if asset.kind != "image":
-            return None
+    async def _annotate(self, asset: catalog.Asset) -> schemas.Annotation:
         data = await asyncio.to_thread(self._files.read, asset.file)
         annotation = await self.image.annotate(data)
         for task, result in annotation.results.items():

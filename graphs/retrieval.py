@@ -14,7 +14,7 @@ import numpy as np
 from deployments.replica import ship
 from graphs.calls import call
 from graphs.image import digest
-from serve_app.catalog import Catalog, Files, NewContent, parse_filter
+from serve_app.catalog import Catalog, Files, Filter, NewContent, parse_filter
 from serve_app.errors import Problem
 from serve_app.media import images
 from serve_app.retrieval.encoder import Floats
@@ -97,10 +97,10 @@ class RetrievalGraph:
         hits = {modality: merge([part[modality] for part in parts], k) for modality in modalities}
         return Found(hits, len(parts) < len(self.shards))
 
-    async def name(self, hits: Hits) -> schemas.Ranking:
-        """Vector ids to the latest asset that has each content; what was deleted meanwhile is left out."""
+    async def name(self, hits: Hits, filter: Filter | None = None) -> schemas.Ranking:
+        """Vector ids to the latest asset (that fits) with each content; what was deleted meanwhile is left out."""
         vids = hits.vids.tolist()
-        names = await asyncio.to_thread(self.places.catalog.vectors.latest_ids, vids)
+        names = await asyncio.to_thread(self.places.catalog.vectors.latest_ids, vids, filter)
         kept = [
             (names[vid], score)
             for vid, score in zip(hits.vids.tolist(), hits.scores.tolist(), strict=True)
@@ -143,22 +143,20 @@ class RetrievalGraph:
     async def _answer(
         self, vector: Floats, source: str, query: schemas.TextQuery, started: float, *, truncated: bool = False
     ) -> schemas.SearchResult:
-        among = await asyncio.to_thread(self._among, query)
+        filter = parse_filter(query.filter) if query.filter else None
         modalities = tuple(dict.fromkeys(query.modalities))
+        among = await asyncio.to_thread(self._among, filter, modalities) if filter else None
         found = await self.find(vector, query.k, modalities=modalities, without_owner=query.username, among=among)
         rankings = {
-            modality: await self.name(above(hits, resolve(query.min_score, source, modality, self.thresholds)))
+            modality: await self.name(above(hits, resolve(query.min_score, source, modality, self.thresholds)), filter)
             for modality, hits in found.hits.items()
         }
         seconds = time.perf_counter() - started
         return schemas.SearchResult(**rankings, partial=found.partial, truncated=truncated, time=seconds)
 
-    def _among(self, query: schemas.TextQuery) -> dict[str, Ids] | None:
-        if query.filter is None:
-            return None
-        parsed = parse_filter(query.filter)
+    def _among(self, filter: Filter, modalities: tuple[str, ...]) -> dict[str, Ids]:
         matching = self.places.catalog.vectors.matching
-        return {modality: matching(parsed, modality, self.places.revision) for modality in query.modalities}
+        return {modality: matching(filter, modality, self.places.revision) for modality in modalities}
 
 
 def nobody_else(user: str) -> str:
