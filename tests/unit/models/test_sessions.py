@@ -8,8 +8,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tokenizers import Tokenizer
 
+from serve_app.models.manifest import load_manifest
 from serve_app.models.sessions import gpus, open_session, providers, warm
+from serve_app.models.store import Store
 
 
 @pytest.fixture
@@ -65,3 +68,24 @@ def test_the_public_detector_opens(shared: Path) -> None:
     session = open_session(shared / "weights" / "fastestdet" / "FastestDet.onnx")
     warm(session)
     assert session.get_inputs()[0].shape[1:] == [3, 352, 352]
+
+
+def test_the_shipped_networks_are_as_their_rows_say() -> None:
+    manifest, store = load_manifest(), Store(Path("/nowhere"))
+    encoder, detector = manifest.models["clip-embedded"], manifest.models["shapes-embedded"]
+    assert {report.state for one in (encoder, detector) for report in store.verify(one)} == {"ok"}
+    assert encoder.clip is not None
+    assert detector.detector is not None
+    files, clip, shapes = store.locate(encoder), encoder.clip, detector.detector
+    image, text = open_session(files["image"], 1), open_session(files["text"], 1)
+    assert [(one.name, one.shape[1:]) for one in image.get_inputs()] == [("pixels", [3, *2 * [clip.image_size]])]
+    assert [(one.name, one.shape[1:]) for one in text.get_inputs()] == [("tokens", [clip.context_length])]
+    for session in (image, text):
+        warm(session)
+        assert [(one.name, one.shape[1:]) for one in session.get_outputs()] == [("embedding", [clip.dim])]
+    assert len(Tokenizer.from_file(str(files["tokenizer"])).encode("a red cube").ids) == clip.context_length
+    network = open_session(store.locate(detector)["weights"], 1)
+    warm(network)
+    assert network.get_inputs()[0].shape[1:] == [3, *shapes.input]
+    assert isinstance(shapes.labels, list)
+    assert network.get_outputs()[0].shape[1] == 4 + len(shapes.labels)
