@@ -6,8 +6,9 @@ Nobody is recognised here: every face is labelled "unknown".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 
 from serve_app.annotation.labels import Label
+from serve_app.annotation.objects import ObjectDetector, load_detector
 from serve_app.media import images
+from serve_app.models.manifest import Model
 
 UNKNOWN = "unknown"
 WORKING_SIDE = 1280
@@ -38,6 +41,14 @@ class Face:
     landmarks: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Searched:
+    """``tensor`` is uint8 [H, W, 3], the pixels that are searched; ``geometry`` leads back to the full picture."""
+
+    tensor: Pixels
+    geometry: images.Picture
+
+
 class FaceDetector:
     """Prepare one picture, run several of any sizes, finish one answer."""
 
@@ -48,9 +59,10 @@ class FaceDetector:
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._cascade = MTCNN(keep_all=True, min_face_size=MIN_FACE, device=torch.device(chosen)).eval()
 
-    def prepare(self, data: bytes) -> images.Picture:
+    def prepare(self, data: bytes) -> Searched:
         """The picture at the size that is searched; raises ``Problem`` for what cannot be decoded."""
-        return images.decode(data, max_side=WORKING_SIDE)
+        picture = images.decode(data, max_side=WORKING_SIDE)
+        return Searched(picture.pixels, picture)
 
     def run(self, batch: Sequence[Pixels]) -> list[list[Face] | Exception]:
         """The faces of each picture (uint8 [H, W, 3] of any size), or what went wrong with it: others are not affected.
@@ -88,3 +100,8 @@ class FaceDetector:
             if confidence >= MIN_CONFIDENCE
         ]
         return sorted(faces, key=lambda face: -face.confidence)
+
+
+def load_faces(model: Model, files: Mapping[str, Path], threads: int = 0) -> FaceDetector | ObjectDetector:
+    """The face detector of a manifest row: MTCNN, or any detector in ONNX that the row describes."""
+    return load_detector(model, files, threads) if model.detector else FaceDetector(threads)

@@ -30,10 +30,10 @@ def detector() -> FaceDetector:
 
 
 def find(detector: FaceDetector, data: bytes) -> list[Label]:
-    picture = detector.prepare(data)
-    (faces,) = detector.run([picture.pixels])
+    searched = detector.prepare(data)
+    (faces,) = detector.run([searched.tensor])
     assert isinstance(faces, list)
-    return detector.finish(faces, picture)
+    return detector.finish(faces, searched.geometry)
 
 
 def overlap(one: tuple[float, ...] | None, other: tuple[float, ...]) -> float:
