@@ -11,7 +11,8 @@ from ray import serve
 
 from deployments.replica import ModelReplica, Payload
 from serve_app.models.sessions import open_session
-from serve_app.retrieval.encoder import Floats, ImageTower, TextTower
+from serve_app.retrieval.encoder import ImageTower, TextTower
+from serve_app.retrieval.hits import Floats
 
 
 @serve.deployment

@@ -11,8 +11,8 @@ from ray import serve
 
 from deployments.batcher import Batcher, BatchSizes
 from serve_app.catalog import Catalog
-from serve_app.retrieval.index import Hits
-from serve_app.retrieval.shard import Query, Shard
+from serve_app.retrieval.hits import Hits, Query
+from serve_app.retrieval.shard import Shard
 
 
 @dataclass(frozen=True)

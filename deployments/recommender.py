@@ -7,8 +7,9 @@ import asyncio
 import numpy as np
 from ray import serve
 
-from serve_app.recommendation.profile import Scatter, Seed, cluster, seeds
-from serve_app.retrieval.encoder import Floats
+from serve_app.recommendation.profile import cluster, seeds
+from serve_app.recommendation.seeds import Scatter, Seed
+from serve_app.retrieval.hits import Floats
 
 
 @serve.deployment

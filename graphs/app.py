@@ -3,8 +3,6 @@
 Annotations are not postponed in this file: Serve reads the type of ``build_app``'s argument to check what it is given.
 """
 
-import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -20,51 +18,14 @@ from deployments.object_detector import ObjectDetector
 from deployments.recommender import Recommender
 from deployments.replica import ModelRecipe
 from graphs.assets import AssetGraph
-from graphs.calls import call
+from graphs.health import HealthGraph
 from graphs.image import ImageGraph, Models
 from graphs.recommendation import RecommendationGraph
 from graphs.retrieval import Places, RetrievalGraph
 from serve_app.config import AppArgs, Column, load_resources
-from serve_app.errors import Problem
 from serve_app.models.manifest import load_manifest
 from serve_app.retrieval.thresholds import REPORT
-from serve_app.wire import schemas
 from serve_app.wire.ports import Services
-
-STATUS_TIMEOUT_S = 2.0
-
-
-@dataclass(frozen=True)
-class HealthGraph:
-    """Asks every model how it stands."""
-
-    profile: str
-    models: Models
-    deployments: dict[str, Any]
-
-    async def ready(self) -> schemas.Readiness:
-        """Ready when every deployment answers and has run its model; tasks nobody serves are named with a remedy."""
-        states = await asyncio.gather(*(self._status(task) for task in self.deployments))
-        unserved = [
-            schemas.TaskStatus(task=task, title=note.title, state="unavailable", remedy=note.remedy)
-            for task, note in self.models.manifest.tasks.items()
-            if task not in self.models.rows
-        ]
-        ready = all(state.state == "ready" for state in states)
-        return schemas.Readiness(ready=ready, profile=self.profile, tasks=[*states, *unserved])
-
-    async def _status(self, task: str) -> schemas.TaskStatus:
-        note = self.models.manifest.tasks.get(task)
-        title = note.title if note else None
-        row = self.models.rows.get(task)
-        named: dict[str, Any] = {"task": task, "title": title}
-        if row is not None:
-            named |= {"model": row.name, "revision": row.revision}
-        try:
-            status = await call(self.deployments[task].status, timeout_s=STATUS_TIMEOUT_S)
-        except Problem as problem:
-            return schemas.TaskStatus(**named, state="starting", remedy=problem.detail)
-        return schemas.TaskStatus(**named, state=status.get("state", "ready"), remedy=status.get("remedy"))
 
 
 def build_app(args: AppArgs) -> Application:

@@ -11,10 +11,8 @@ import numpy as np
 from graphs.calls import call
 from graphs.retrieval import RetrievalGraph, nobody_else
 from serve_app.recommendation.blend import blend, scatter
-from serve_app.recommendation.profile import Scatter, Seed
-from serve_app.retrieval.encoder import Floats
-from serve_app.retrieval.index import Hits
-from serve_app.retrieval.shard import MODALITIES
+from serve_app.recommendation.seeds import Scatter, Seed
+from serve_app.retrieval.hits import MODALITIES, Floats, Hits
 
 LATEST_POSTS = 500
 """Posts that make a profile: clustering is quadratic, and taste moves on."""

@@ -17,9 +17,7 @@ from graphs.image import digest
 from serve_app.catalog import Catalog, Files, Filter, NewContent, parse_filter
 from serve_app.errors import Problem
 from serve_app.media import images
-from serve_app.retrieval.encoder import Floats
-from serve_app.retrieval.index import Hits, Ids
-from serve_app.retrieval.shard import MODALITIES, Query, merge
+from serve_app.retrieval.hits import MODALITIES, Floats, Hits, Ids, Query, merge
 from serve_app.retrieval.thresholds import Thresholds, resolve
 from serve_app.wire import schemas
 

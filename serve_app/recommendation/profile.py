@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from hdbscan import HDBSCAN
 from numpy.typing import NDArray
+
+from serve_app.recommendation.seeds import Scatter, Seed
 
 Vectors = NDArray[np.floating[Any]]
 Labels = NDArray[np.int64]
@@ -18,22 +19,6 @@ MIN_CLUSTER_SIZE = 5
 OUTLIER = -1
 MEDOID_BLOCK = 1024
 """Rows whose distances to all members are held at once."""
-
-
-@dataclass(frozen=True)
-class Seed:
-    """A post to search from: its row among the user's vectors, and how many results it may give."""
-
-    index: int
-    quota: int
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """No clusters: every post (its row) is a seed, and ``k`` results are drawn by similarity."""
-
-    indices: tuple[int, ...]
-    k: int
 
 
 def cluster(vectors: Vectors, min_cluster_size: int = MIN_CLUSTER_SIZE) -> Labels:

@@ -22,10 +22,10 @@ from tokenizers import Tokenizer
 from serve_app.errors import Problem
 from serve_app.media import images
 from serve_app.models.manifest import Clip
+from serve_app.retrieval.hits import Floats
 
-Floats = NDArray[np.float32]
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and halves of surrogate pairs, which JSON can carry and no tokenizer takes."""
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _MAX_CHARACTERS = 200_000
 
@@ -53,8 +53,7 @@ class ImageTower:
         info = images.inspect(data)
         # Twice the target on the short side keeps the resize faithful and lets JPEG decode at a fraction of its size.
         ratio = max(info.width, info.height) / max(1, min(info.width, info.height))
-        picture = Image.fromarray(images.decode(data, max_side=ceil(2 * size * ratio)).pixels)
-        crop = self._crop(picture, size)
+        crop = self._crop(images.decode(data, max_side=ceil(2 * size * ratio)), size)
         pixels = np.asarray(crop, np.float32).transpose(2, 0, 1)
         return np.ascontiguousarray((pixels - 255 * self._mean) * self._scale)
 
@@ -62,16 +61,29 @@ class ImageTower:
         """Embed a batch of prepared pictures to float32 [N, D]."""
         return _embed(self._session, "pixels", np.stack(batch))
 
-    def _crop(self, picture: Image.Image, size: int) -> Image.Image:
+    def _crop(self, picture: images.Picture, size: int) -> Image.Image:
+        image = Image.fromarray(picture.pixels)
         resampling = _RESAMPLING[self._spec.interpolation]
         if self._spec.resize == "squash":
-            return picture.resize((size, size), resampling)
-        # Cropping the centre square first and resizing that equals resizing all and cropping, without the huge
-        # intermediate that a 65500 x 1 picture would ask for.
-        width, height = picture.size
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        return picture.resize((size, size), resampling, box=(left, top, left + side, top + side))
+            return image.resize((size, size), resampling)
+        across, down = image.width / picture.width, image.height / picture.height
+        left, top, right, bottom = _centre(picture.width, picture.height, size)
+        box = (left * across, top * down, min(right * across, image.width), min(bottom * down, image.height))
+        return image.resize((size, size), resampling, box=box)
+
+
+def _centre(width: int, height: int, size: int) -> tuple[float, float, float, float]:
+    """The part of a picture that becomes the centre crop, as (left, top, right, bottom) in its pixels.
+
+    Resizing this box equals resizing all and cropping, without the huge intermediate that a 65500 x 1 picture would
+    ask for. Both roundings are torchvision's (``Resize`` truncates the longer side, ``CenterCrop`` rounds the margin):
+    a crop half a pixel beside it differs by a third of the grey scale at sharp edges.
+    """
+    short = min(width, height)
+    columns, rows = size * width // short, size * height // short
+    left, top = round((columns - size) / 2), round((rows - size) / 2)
+    across, down = width / columns, height / rows
+    return left * across, top * down, (left + size) * across, (top + size) * down
 
 
 class TextTower:
@@ -87,7 +99,7 @@ class TextTower:
 
         Raises ``Problem("bad_request")`` for a text without a visible character.
         """
-        cleaned = _CONTROL.sub(" ", text[:_MAX_CHARACTERS]).strip()
+        cleaned = _UNREADABLE.sub(" ", text[:_MAX_CHARACTERS]).strip()
         if not cleaned:
             raise Problem("bad_request", "the text is empty")
         encoding = self._tokenizer.encode(cleaned)

@@ -8,29 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Ids = NDArray[np.int64]
+from serve_app.retrieval.hits import NO_HITS, Floats, Hits, Ids
 
 _FACTORY = re.compile(r"Flat|IVF\d+,Flat")
 _REBUILD_SHARE = 0.2
 _TRAINING_POINTS = 10_000
-
-
-@dataclass(frozen=True)
-class Hits:
-    """Vector ids and their cosines, best first; never longer than what matches."""
-
-    vids: Ids
-    scores: Floats
-
-
-NO_HITS = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class VectorIndex:

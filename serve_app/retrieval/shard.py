@@ -7,16 +7,15 @@ see, and a shard that is behind reads the changes first. So a crash loses nothin
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.retrieval.index import NO_HITS, Floats, Hits, Ids, VectorIndex
+from serve_app.retrieval.hits import MODALITIES, NO_HITS, Hits, Query
+from serve_app.retrieval.index import VectorIndex
 
-MODALITIES = ("text", "image")
 _PAGE = 4096
 
 
@@ -39,18 +38,6 @@ class ChangeLog(Protocol):
     """Where changes come from: ordered by ``seq``, at most ``limit`` a page, complete up to the last one given."""
 
     def changes(self, revision: str, shard: int, shards: int, after: int, limit: int) -> Sequence[Change]: ...
-
-
-@dataclass(frozen=True)
-class Query:
-    """One search: a unit vector [D], how many, in which modalities, and what it must see."""
-
-    vector: Floats
-    k: int
-    modalities: tuple[str, ...] = MODALITIES
-    min_seq: int = 0
-    without_owner: str | None = None
-    among: dict[str, Ids] | None = field(default=None, compare=False)
 
 
 class Shard:
@@ -117,11 +104,3 @@ class Shard:
                 # Within a page a row stands once, at its last seq, so the order inside the group is free.
                 vectors = np.stack([change.vector for change in changes if change.vector is not None])
                 index.add([change.vid for change in changes], [change.owner for change in changes], vectors)
-
-
-def merge(parts: Sequence[Hits], k: int) -> Hits:
-    """The best k of several shards' hits, best first; ties by lower id so that answers are stable."""
-    vids = np.concatenate([part.vids for part in parts]) if parts else NO_HITS.vids
-    scores = np.concatenate([part.scores for part in parts]) if parts else NO_HITS.scores
-    order = np.lexsort((vids, -scores))[:k]
-    return Hits(vids[order], scores[order])

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from serve_app.retrieval.hits import Hits, Query, merge
 from serve_app.retrieval.index import VectorIndex
-from serve_app.retrieval.shard import Hits, Query, Shard, merge
+from serve_app.retrieval.shard import Shard
 
 DIM = 16
 

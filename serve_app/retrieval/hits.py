@@ -1,0 +1,45 @@
+"""What is asked of the indexes and what they answer; light to import, since it crosses every process of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+MODALITIES = ("text", "image")
+
+
+@dataclass(frozen=True)
+class Query:
+    """One search: a unit vector [D], how many, in which modalities, and what it must see."""
+
+    vector: Floats
+    k: int
+    modalities: tuple[str, ...] = MODALITIES
+    min_seq: int = 0
+    without_owner: str | None = None
+    among: dict[str, Ids] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Vector ids and their cosines, best first; never longer than what matches."""
+
+    vids: Ids
+    scores: Floats
+
+
+NO_HITS = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+def merge(parts: Sequence[Hits], k: int) -> Hits:
+    """The best k of several shards' hits, best first; ties by lower id so that answers are stable."""
+    vids = np.concatenate([part.vids for part in parts]) if parts else NO_HITS.vids
+    scores = np.concatenate([part.scores for part in parts]) if parts else NO_HITS.scores
+    order = np.lexsort((vids, -scores))[:k]
+    return Hits(vids[order], scores[order])
