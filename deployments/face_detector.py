@@ -8,7 +8,6 @@ from PIL import Image
 from ray import serve
 
 from deployments.replica import ModelReplica, Payload
-from serve_app.annotation.faces import load_faces
 from serve_app.annotation.labels import Label
 
 
@@ -17,6 +16,9 @@ class FaceDetector(ModelReplica):
     """Finds faces in one picture a call; it knows nobody, so every face is "unknown"."""
 
     def load(self) -> None:
+        # Here, not above: what builds the application imports this file and has no use for torch.
+        from serve_app.annotation.faces import load_faces
+
         self.detector = load_faces(self.model, self.files, self.recipe.threads)
         picture = io.BytesIO()
         Image.new("RGB", (64, 64)).save(picture, "PNG")

@@ -6,13 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-import faiss
 from ray import serve
 
 from deployments.batcher import Batcher, BatchSizes
 from serve_app.catalog import Catalog
 from serve_app.retrieval.hits import Hits, Query
-from serve_app.retrieval.shard import Shard
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,11 @@ class FaissShard:
     """Searches its slice; reads what it has missed first, so a write that was acknowledged is found."""
 
     def __init__(self, recipe: ShardRecipe) -> None:
+        # Here, not above: what builds the application imports this file and has no use for FAISS.
+        import faiss
+
+        from serve_app.retrieval.shard import Shard
+
         if recipe.threads:
             faiss.omp_set_num_threads(recipe.threads)
         catalog = Catalog.open(recipe.catalog)

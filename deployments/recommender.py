@@ -7,7 +7,6 @@ import asyncio
 import numpy as np
 from ray import serve
 
-from serve_app.recommendation.profile import cluster, seeds
 from serve_app.recommendation.seeds import Scatter, Seed
 from serve_app.retrieval.hits import Floats
 
@@ -16,10 +15,15 @@ from serve_app.retrieval.hits import Floats
 class Recommender:
     """Says from which of a user's posts to search, and for how many results each."""
 
+    def __init__(self) -> None:
+        # Here, not above: what builds the application imports this file and has no use for HDBSCAN.
+        from serve_app.recommendation import profile
+
+        self.profile = profile
+
     async def plan(self, vectors: Floats, k: int, seed: int = 0) -> list[Seed] | Scatter:
         """Seeds for vectors [N, D] of one type of post; the same ``seed`` gives the same choice."""
-        return await asyncio.to_thread(_plan, np.asarray(vectors), k, seed)
+        return await asyncio.to_thread(self._plan, np.asarray(vectors), k, seed)
 
-
-def _plan(vectors: Floats, k: int, seed: int) -> list[Seed] | Scatter:
-    return seeds(vectors, cluster(vectors), k, seed=seed)
+    def _plan(self, vectors: Floats, k: int, seed: int) -> list[Seed] | Scatter:
+        return self.profile.seeds(vectors, self.profile.cluster(vectors), k, seed=seed)
