@@ -32,8 +32,9 @@ def measured(report: Report, recipe: Recipe) -> str:
 
 
 def write_card(path: Path, report: Report, recipe: Recipe) -> None:
-    """Replace the measured part of the card at ``path``; a card that does not exist yet gets a title."""
-    text = path.read_text(encoding="utf-8") if path.exists() else f"# {report.name}\n\n{_BEGIN}\n{_END}\n"
+    """Replace the measured part of the card at ``path``; one that does not exist yet starts from the shipped card."""
+    shipped = Path(__file__).parent / "cards" / f"{report.name}.md"
+    text = (path if path.exists() else shipped).read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     after = rest.partition(_END)[2]
     path.parent.mkdir(parents=True, exist_ok=True)

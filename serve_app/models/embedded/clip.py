@@ -14,8 +14,6 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from serve_app.models.embedded.corpus import Corpus
-
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
 
@@ -166,14 +164,3 @@ def recalls(queries: Tensor, targets: Tensor) -> dict[str, float]:
     scores = queries @ targets.T
     rank = (scores >= scores.diagonal()[:, None]).sum(dim=1)  # ties count against us
     return {f"recall@{k}": float((rank <= k).float().mean()) for k in (1, 5, 10)}
-
-
-def evaluate_clip(
-    model: open_clip.CLIP, config: ClipConfig, tokenizer: Tokenizer, held_out: Corpus
-) -> dict[str, float]:
-    """Recall in both directions over held-out pairs."""
-    model.eval()
-    images = embed(model, config, list(held_out.pixels))
-    texts = embed_texts(model, tokenizer, [str(caption) for caption in held_out.captions[:, 0]])
-    found = {f"image by text {name}": value for name, value in recalls(texts, images).items()}
-    return found | {f"text by image {name}": value for name, value in recalls(images, texts).items()}

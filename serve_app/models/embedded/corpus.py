@@ -73,6 +73,9 @@ def corpus(
     folder.mkdir(parents=True, exist_ok=True)
     shards = [(folder / f"{first:07d}-{min(SHARD, count - first)}.npz", first) for first in range(0, count, SHARD)]
     missing = [(path, first) for path, first in shards if not path.exists()]
+    if len(missing) == 1:  # a single shard is not worth another process
+        path, first = missing.pop()
+        _save(path, seed, first, min(SHARD, count - first), side, mix)
     if missing:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             jobs = [

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 STRIDES = (8, 16)
+PAD = 114  # the grey beside a letterboxed picture
 RANGES = ((0.0, 72.0), (56.0, 1e9))  # longest side of the boxes that each grid answers for, in pixels
 
 
@@ -24,9 +25,9 @@ class DetectorConfig:
 
     image_size: int = 256
     classes: int = 7
-    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
+    widths: tuple[int, int, int, int] = (8, 24, 48, 96)
     depths: tuple[int, int, int] = (1, 2, 2)
-    neck: int = 64
+    neck: int = 48
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -73,7 +74,9 @@ class Detector(nn.Module):
         self.scores = nn.ModuleList(nn.Conv2d(config.neck, config.classes, 1) for _ in STRIDES)
         self.sides = nn.ModuleList(nn.Conv2d(config.neck, 4, 1) for _ in STRIDES)
         for layer in self.scores:
-            nn.init.constant_(layer.bias, -4.6)  # type: ignore[arg-type]
+            nn.init.constant_(layer.bias, -4.6)  # type: ignore[arg-type]  # few cells have anything in them
+        for layer in self.sides:
+            nn.init.constant_(layer.bias, 1.5)  # type: ignore[arg-type]  # boxes of a likely size overlap from the start
         points, reach = cell_points(config.image_size)
         self.register_buffer("points", points, persistent=False)
         self.register_buffer("reach", reach, persistent=False)
@@ -157,17 +160,23 @@ def detector_loss(model: Detector, x: Tensor, boxes: Tensor) -> Tensor:
 
 
 def augmented(rng: np.random.Generator, pixels: NDArray[np.uint8], boxes: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-    """A training batch: mirrored and re-toned, as RGB float32 [N, 3, S, S] in 0..1 and boxes [N, M, 5]."""
+    """A training batch, mirrored, shrunk and re-toned: RGB float32 [N, 3, S, S] in 0..1 and boxes [N, M, 5]."""
     boxes = boxes.copy()
+    there = boxes[..., 4] >= 0
+    side = pixels.shape[2]
     if rng.random() < 0.5:
         pixels = pixels[:, :, ::-1]
-        there = boxes[..., 4] >= 0
-        left = np.where(there, pixels.shape[2] - boxes[..., 2], -1)
-        boxes[..., 2] = np.where(there, pixels.shape[2] - boxes[..., 0], -1)
-        boxes[..., 0] = left
+        boxes[..., [0, 2]] = side - boxes[..., [2, 0]]
     x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
     gain = torch.from_numpy(rng.uniform(0.75, 1.25, (len(x), 3, 1, 1))).float()
-    noise = torch.from_numpy(rng.standard_normal((len(x), *x.shape[1:]), dtype=np.float32)) * float(
-        rng.uniform(0, 0.03)
-    )
-    return (x * gain + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last), torch.from_numpy(boxes)
+    noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32)) * float(rng.uniform(0, 0.03))
+    x = (x * gain + noise).clamp(0, 1)
+    if rng.random() < 0.4:  # the bars of a letterboxed picture, and smaller solids
+        small = int(side * rng.uniform(0.6, 1.0))
+        left, top = rng.integers(side - small + 1, size=2).tolist()
+        bars = (left, side - small - left, top, side - small - top)
+        shrunk = F.interpolate(x, (small, small), mode="bilinear", antialias=True)
+        x = F.pad(shrunk, bars, value=PAD / 255)
+        boxes[..., :4] = boxes[..., :4] * (small / side) + np.array([left, top, left, top], np.float32)
+    boxes[~there] = -1
+    return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(boxes)

@@ -35,9 +35,9 @@ def held_out_photographs() -> dict[str, Pixels]:
     return pictures
 
 
-def held_out_pairs(count: int, side: int, full: bool) -> Corpus:
-    """Scenes with captions from the held-out world; ``full`` captions drop nothing."""
-    return make(WORLD, 0, count, side, Mix(full=full))
+def held_out_pairs(count: int, side: int) -> Corpus:
+    """Scenes of the held-out world with two captions each: one that drops nothing, and a free one."""
+    return make(WORLD, 0, count, side, Mix(full=True, wordings=2))
 
 
 def held_out_shapes(count: int, side: int) -> Corpus:

@@ -51,6 +51,7 @@ class Recipe:
     rate: float
     held_out: int
     save_every: int = 50
+    warm_up: int = 100
 
 
 class ClipJob:
@@ -91,9 +92,14 @@ class ClipJob:
 
     def evaluate(self, held_out: int) -> Figures:
         result: Figures = {}
-        for name, full in (("full captions", True), ("free captions", False)):
-            pairs = held_out_pairs(held_out, self.corpus.pixels.shape[1], full)
-            found = clip.evaluate_clip(self.model, self.config, self.tokenizer, pairs)
+        pairs = held_out_pairs(held_out, self.corpus.pixels.shape[1])
+        images = clip.embed(self.model, self.config, list(pairs.pixels))
+        for column, name in enumerate(("full captions", "free captions")):
+            texts = clip.embed_texts(
+                self.model, self.tokenizer, [str(caption) for caption in pairs.captions[:, column]]
+            )
+            found = {f"image by text {figure}": value for figure, value in clip.recalls(texts, images).items()}
+            found |= {f"text by image {figure}": value for figure, value in clip.recalls(images, texts).items()}
             result |= {f"{name}: {figure}": value for figure, value in found.items()}
         return result
 

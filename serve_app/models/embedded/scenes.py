@@ -55,7 +55,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Mix:
-    """Shares of the kinds of scene; the rest are solids. ``full`` captions drop nothing."""
+    """Shares of the kinds of scene; the rest are solids. With ``full`` the first of the ``wordings`` drops nothing."""
 
     photographs: float = 0.22
     pages: float = 0.05
@@ -210,7 +210,7 @@ def _solid_scene(rng: np.random.Generator, side: int, mix: Mix, photographs: dic
     if len(groups) == 1 and groups[0].count == 1:
         groups[0] = replace(groups[0], place=_place(mine[0][0]))
     facts = Facts(tuple(groups), relation, phrases, mood, text)
-    wordings = tuple(caption(rng, facts, mix.full) for _ in range(mix.wordings))
+    wordings = tuple(caption(rng, facts, mix.full and not number) for number in range(mix.wordings))
     return Scene(pixels, wordings, tuple(boxes), tuple(labels), facts)
 
 

@@ -1,0 +1,117 @@
+"""Training: the loss falls, an interrupted run goes on exactly, and what is exported computes the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from serve_app.models.embedded import clip, detector
+from serve_app.models.embedded.corpus import Corpus, corpus, make
+from serve_app.models.embedded.export import export, round_to_half
+from serve_app.models.embedded.fit import Progress, fit
+from serve_app.models.embedded.recipes import RECIPES, ClipJob, Job, Recipe, ShapesJob
+from serve_app.models.embedded.scenes import CLIP_MIX, DETECTOR_MIX
+from serve_app.models.embedded.train import train
+from serve_app.models.sessions import open_session
+
+TINY_CLIP = clip.ClipConfig(
+    dim=32,
+    image_size=64,
+    context_length=24,
+    vision={"layers": (1, 1, 1, 1), "width": 8, "head_width": 32},
+    text={"width": 32, "heads": 2, "layers": 1},
+)
+TINY_SHAPES = detector.DetectorConfig(image_size=64, widths=(8, 16, 16, 32), depths=(0, 1, 1), neck=16)
+STEPS = 20
+
+
+def _recipe(name: str) -> Recipe:
+    job = {
+        "clip-embedded": lambda scenes, seed: ClipJob(scenes, seed, TINY_CLIP, twins=8),
+        "shapes-embedded": lambda scenes, seed: ShapesJob(scenes, seed, TINY_SHAPES),
+    }[name]
+    small = {"side": 64, "scenes": 24, "steps": STEPS, "batch": 16, "rate": 1e-2, "save_every": 5, "warm_up": 3}
+    return replace(RECIPES[name], job=job, **small)
+
+
+@pytest.fixture(scope="module")
+def scenery() -> dict[str, Corpus]:
+    return {
+        "clip-embedded": make(0, 0, 24, 64, CLIP_MIX),
+        "shapes-embedded": make(0, 0, 24, 64, DETECTOR_MIX),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_the_loss_falls_and_an_interrupted_run_goes_on_exactly(
+    name: str, scenery: dict[str, Corpus], tmp_path: Path
+) -> None:
+    recipe = _recipe(name)
+
+    def fresh() -> Job:
+        return recipe.job(scenery[name], 0)
+
+    whole = fresh()
+    fit(whole, recipe, 0, tmp_path / "whole.pt", None, None)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(fresh(), recipe, 0, tmp_path / "part.pt", None, interrupt)
+    seen: list[int] = []
+    resumed = fresh()
+    fit(resumed, recipe, 0, tmp_path / "part.pt", None, lambda progress: seen.append(progress.step))
+    assert seen == list(range(11, STEPS + 1)), "it goes on from the last checkpoint, at step 10"
+    for name_, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name_]), name_
+    assert _mean_loss(whole) < 0.93 * _mean_loss(fresh())
+
+
+def _mean_loss(job: Job) -> float:
+    with torch.no_grad():
+        return float(np.mean([float(job.loss(99, step, 16)) for step in range(4)]))
+
+
+def test_a_checkpoint_of_another_recipe_is_not_used(scenery: dict[str, Corpus], tmp_path: Path) -> None:
+    recipe = replace(_recipe("shapes-embedded"), steps=2)
+    fit(recipe.job(scenery["shapes-embedded"], 0), recipe, 0, tmp_path / "run.pt", None, None)
+    seen: list[int] = []
+    other = replace(recipe, batch=8)
+    job = other.job(scenery["shapes-embedded"], 0)
+    fit(job, other, 0, tmp_path / "run.pt", None, lambda progress: seen.append(progress.step))
+    assert seen == [1, 2]
+
+
+def test_scenes_kept_on_disk_are_those_made_in_memory(tmp_path: Path) -> None:
+    made = make(3, 0, 5, 48, DETECTOR_MIX)
+    reported: list[tuple[int, int]] = []
+    for _ in range(2):  # built, then read
+        kept = corpus(tmp_path, 3, 5, 48, DETECTOR_MIX, progress=lambda done, every: reported.append((done, every)))
+        assert np.array_equal(kept.pixels, made.pixels)
+        assert np.array_equal(kept.boxes, made.boxes)
+        assert kept.captions.tolist() == made.captions.tolist()
+
+
+def test_exported_weights_are_halves_and_compute_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 3, bias=False), torch.nn.ReLU(), torch.nn.Conv2d(64, 64, 1))
+    round_to_half(model)
+    path = tmp_path / "tiny.onnx"
+    assert export(model, torch.rand(2, 3, 8, 8), path, "images", "predictions") < 1e-3
+    single = sum(weight.numel() * 4 for weight in model.parameters())
+    assert path.stat().st_size < 0.6 * single
+    three = torch.rand(3, 3, 8, 8)
+    found = open_session(path, 1).run(None, {"images": three.numpy()})[0]
+    with torch.no_grad():
+        assert np.abs(found - model(three).numpy()).max() < 1e-5
+
+
+def test_an_unknown_recipe_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="clip-embedded, shapes-embedded"):
+        train("clip-huge", tmp_path)

@@ -1,0 +1,141 @@
+"""The generated world: repeatable, and true in what it says."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from serve_app.models.embedded.backgrounds import PHOTOGRAPHS
+from serve_app.models.embedded.held_out import NAMES, held_out_photographs
+from serve_app.models.embedded.rendering import FIELD_OF_VIEW, SUPERSAMPLE, Light, Solid, renderer, visible_box
+from serve_app.models.embedded.scenes import LABELS, Mix, Scene, generate
+
+SIDE = 64
+SUN = Light(heading=-30, pitch=-40, strength=0.8, ambient=0.4)
+WORDS = {
+    "cube": "cube|box",
+    "sphere": "sphere|ball",
+    "cylinder": "cylinder|can",
+    "cone": "cone",
+    "torus": "torus|tori|ring|doughnut",
+    "pyramid": "pyramid",
+}
+COLOURS = {"grey": "grey|gray", "turquoise": "turquoise|cyan", "purple": "purple|violet"}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [generate(11, index, SIDE, Mix(full=True)) for index in range(60)]
+
+
+def test_same_numbers_give_the_same_scene(scenes: list[Scene]) -> None:
+    for index in (0, 7, 23):
+        again = generate(11, index, SIDE, Mix(full=True))
+        assert np.array_equal(again.pixels, scenes[index].pixels)
+        assert (again.captions, again.boxes, again.labels) == (
+            scenes[index].captions,
+            scenes[index].boxes,
+            scenes[index].labels,
+        )
+
+
+def test_another_seed_gives_other_scenes(scenes: list[Scene]) -> None:
+    other = [generate(12, index, SIDE, Mix(full=True)).caption for index in range(10)]
+    assert len(set(other) & {scene.caption for scene in scenes}) < 3
+
+
+@pytest.mark.parametrize("radius", [0.08, 0.2])
+def test_a_sphere_reaches_as_far_as_geometry_says(radius: float) -> None:
+    depth = 6.0
+    sphere = Solid("sphere", (1, 0, 0), 0.5, 0.5, radius, depth, 0.0, (0.0, 0.0, 0.0))
+    _, identity = renderer(128).render([sphere], SUN)
+    half_view = np.tan(np.radians(FIELD_OF_VIEW / 2))
+    true_radius = 2 * radius * depth * half_view
+    reach = np.tan(np.arcsin(true_radius / depth)) / half_view / 2  # the silhouette of a sphere is its tangent cone
+    box = visible_box(identity == 1)
+    assert box is not None
+    assert np.array(box) / (128 * SUPERSAMPLE) == pytest.approx([0.5 - reach] * 2 + [0.5 + reach] * 2, abs=0.01)
+
+
+def test_boxes_agree_with_what_the_pixels_show() -> None:
+    places = [(x, y) for y in (0.2, 0.5, 0.8) for x in (0.25, 0.75)]
+    green, turn = (0.2, 0.9, 0.3), (30.0, 0.0, 0.0)
+    shapes = [Solid(shape, green, *place, 0.1, 7, 25, turn) for shape, place in zip(WORDS, places, strict=True)]
+    _, identity = renderer(128).render(shapes, SUN)
+    for number, solid in enumerate(shapes):
+        alone, _ = renderer(128).render([solid], SUN)
+        rows, columns = np.nonzero(alone[..., 3] > 0)
+        box = visible_box(identity == number + 1)
+        assert box is not None
+        seen = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert np.array(box) / SUPERSAMPLE == pytest.approx(seen, abs=1.0)
+        red, shown, blue = alone[rows, columns, :3].mean(axis=0)
+        assert shown > 2 * max(red, blue), "green solids look green"
+
+
+def test_a_hidden_part_is_not_in_the_box() -> None:
+    behind = Solid("cube", (1, 1, 1), 0.5, 0.5, 0.2, 8, 0, (0, 0, 0))
+    before = Solid("cube", (1, 0, 0), 0.65, 0.5, 0.2, 5, 0, (0, 0, 0))
+    alone = visible_box(renderer(128).render([behind], SUN)[1] == 1)
+    covered = visible_box(renderer(128).render([behind, before], SUN)[1] == 1)
+    assert alone is not None
+    assert covered is not None
+    assert covered[0] == alone[0]
+    assert covered[2] < alone[2] - 5
+
+
+def test_boxes_lie_in_the_picture_and_have_known_labels(scenes: list[Scene]) -> None:
+    assert sum(len(scene.boxes) for scene in scenes) > 60
+    for scene in scenes:
+        assert scene.pixels.shape == (SIDE, SIDE, 3)
+        assert scene.pixels.dtype == np.uint8
+        assert set(scene.labels) <= set(LABELS)
+        for x1, y1, x2, y2 in scene.boxes:
+            assert -0.5 <= x1 < x2 <= SIDE + 0.5
+            assert -0.5 <= y1 < y2 <= SIDE + 0.5
+
+
+def test_captions_name_what_is_there(scenes: list[Scene]) -> None:
+    planned = [scene for scene in scenes if scene.facts and scene.facts.groups]
+    assert len(planned) > 30
+    for scene in planned:
+        assert scene.facts
+        solids = [label for label in scene.labels if label != "text block"]
+        assert sorted(solids) == sorted(group.shape for group in scene.facts.groups for _ in range(group.count))
+        for group in scene.facts.groups:
+            assert re.search(WORDS[group.shape], scene.caption), (group, scene.caption)
+            if not scene.facts.colourless:
+                assert re.search(COLOURS.get(group.colour, group.colour), scene.caption), (group, scene.caption)
+
+
+def test_relations_hold_between_the_boxes() -> None:
+    checked = 0
+    for index in range(80):
+        scene = generate(13, index, SIDE, Mix(photographs=0, pages=0, texts=0))
+        if not scene.facts or not scene.facts.relation:
+            continue
+        one, two = scene.facts.groups[:2]
+        centres = np.array([[(x1 + x2) / 2, (y1 + y2) / 2] for x1, y1, x2, y2 in scene.boxes])
+        first, second = centres[: one.count], centres[one.count : one.count + two.count]
+        axis = 0 if scene.facts.relation in ("left of", "right of") else 1
+        before, after = (first, second) if scene.facts.relation in ("left of", "above") else (second, first)
+        assert before[:, axis].max() < after[:, axis].min()
+        checked += 1
+    assert checked > 8
+
+
+def test_colourless_moods_have_no_colour() -> None:
+    for index in range(200):
+        scene = generate(14, index, SIDE, Mix(photographs=0, pages=0, texts=0, moods=1.0))
+        if scene.facts and scene.facts.mood == "black-and-white":
+            assert np.ptp(scene.pixels.astype(int), axis=-1).max() == 0
+            return
+    pytest.fail("no black-and-white scene among 200")
+
+
+def test_held_out_photographs_are_not_trained_on() -> None:
+    trained = {place.rpartition(":")[2] for place, _ in PHOTOGRAPHS.values()}
+    assert not trained & set(NAMES)
+    assert len(held_out_photographs()) == 8
