@@ -46,10 +46,13 @@ class Service:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        self.spawn()
+        self.wait_ready()
+
+    def spawn(self) -> None:
         with (self.place / "log").open("ab") as log:
             command = [str(MEDIAVERSE), "serve", str(self.config)]
             self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self.place)
-        self.wait_ready()
 
     def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
         until = time.monotonic() + within_s
