@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import importlib.resources
 import os
+from collections.abc import Callable
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from serve_app.models.manifest import Manifest, ManifestError, Model, load_manifest
+from serve_app.models.manifest import Manifest, ManifestError, Model, UniqueKeys, load_manifest
 
 DEPLOYMENTS = (
     "ingress",
@@ -30,12 +32,13 @@ TASKS = ("cross_modal_embedding", "object_detection", "face_detection")
 """Tasks that a profile must serve for the application to stand."""
 
 Count = Annotated[int, Field(ge=1)]
+T = TypeVar("T")
 
 
 class Strict(BaseModel):
-    """Unknown keys are faults."""
+    """Unknown keys are faults, and so are numbers without end."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class AppArgs(Strict):
@@ -75,8 +78,14 @@ class AppArgs(Strict):
         return self.files or f"file://{self.home_path / 'files'}"
 
     def rows(self, manifest: Manifest) -> dict[str, Model]:
-        """Task to model row; :class:`ManifestError` where a name is unknown or a task is not served."""
-        rows = manifest.profile(self.profile)
+        """Task to model row; :class:`ManifestError` where a name is unknown or a task is not served.
+
+        Its message begins with the path of the fault among the arguments.
+        """
+        try:
+            rows = manifest.profile(self.profile)
+        except ManifestError as error:
+            raise ManifestError(f"profile: {error}") from None
         for task, name in self.models.items():
             if name not in manifest.models or manifest.models[name].task != task:
                 raise ManifestError(f"models.{task}: no model {name!r} for this task")
@@ -88,6 +97,8 @@ class AppArgs(Strict):
 
 class Resources(Strict):
     """One deployment's share of the cluster and its sizes."""
+
+    model_config = ConfigDict(strict=True)  # YAML's yes and no are not the numbers 1 and 0
 
     num_cpus: Annotated[float, Field(ge=0, le=1024)]
     num_gpus: Annotated[float, Field(ge=0, le=64)]
@@ -114,6 +125,8 @@ class Resources(Strict):
 class Budget(Strict):
     """What the replicas at their minimum must fit into."""
 
+    model_config = ConfigDict(strict=True)
+
     num_cpus: Annotated[float, Field(gt=0)]
     num_gpus: Annotated[float, Field(ge=0)]
 
@@ -135,7 +148,20 @@ class Column(Strict):
             total, limit = sum(parts, Fraction()), Fraction(str(getattr(self.budget, share)))
             if total > limit:
                 raise ValueError(f"deployments ask for {float(total):g} {share}, the budget is {float(limit):g}")
+        self._check_gpus()
         return self
+
+    def _check_gpus(self) -> None:
+        """A share lies on one GPU, so shares may leave gaps: place them, the largest first, where each first fits."""
+        free = [Fraction(1)] * int(self.budget.num_gpus)
+        rows = sorted(self.deployments.items(), key=lambda item: -item[1].num_gpus)
+        for name, row in (item for item in rows for _ in range(item[1].min_replicas)):
+            share, wanted = min(Fraction(str(row.num_gpus)), Fraction(1)), ceil(row.num_gpus)
+            places = [place for place, left in enumerate(free) if left >= share][:wanted]
+            if len(places) < wanted:
+                raise ValueError(f"no GPU of {len(free)} has room for the {row.num_gpus:g} num_gpus of {name}")
+            for place in places:
+                free[place] -= share
 
 
 class ResourceTable(Strict):
@@ -184,27 +210,19 @@ class ServeConfig(Strict):
 
 
 def load_resources(path: Path | None = None) -> ResourceTable:
-    """The resource table (the shipped one by default); raises ``ValidationError`` or ``yaml.YAMLError``."""
+    """The resource table (the shipped one by default).
+
+    Raises ``ValidationError``, ``yaml.YAMLError`` or, for a key that stands twice, :class:`ManifestError`.
+    """
     path = path or Path(str(importlib.resources.files("configs") / "resources.yaml"))
-    return ResourceTable.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return ResourceTable.model_validate(_read(path))
 
 
 def check_config(path: Path, resources: Path | None = None) -> list[str]:
     """Every fault of a Serve file and the tables it stands on, one line each with its path; empty when all is well."""
     faults: list[str] = []
-    config = None
-    try:
-        config = ServeConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        faults += _lines(path.name, error)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        faults.append(f"{path.name}: {error}")
-    try:
-        load_resources(resources)
-    except ValidationError as error:
-        faults += _lines("resources.yaml", error)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        faults.append(f"resources.yaml: {error}")
+    config = _sound(path.name, lambda: ServeConfig.model_validate(_read(path)), faults)
+    _sound("resources.yaml", lambda: load_resources(resources), faults)
     try:
         manifest = load_manifest()
         for number, application in enumerate(config.applications if config else []):
@@ -214,11 +232,26 @@ def check_config(path: Path, resources: Path | None = None) -> list[str]:
     return faults
 
 
+def _read(path: Path) -> object:
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)  # noqa: S506  (a SafeLoader)
+
+
+def _sound(name: str, load: Callable[[], T], faults: list[str]) -> T | None:
+    """What ``load`` gives; None, and its faults noted, where there are some."""
+    try:
+        return load()
+    except ValidationError as error:
+        faults += _lines(name, error)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ManifestError) as error:
+        faults.append(f"{name}: {' '.join(str(error).split())}")
+    return None
+
+
 def _check_rows(manifest: Manifest, args: AppArgs, where: str, faults: list[str]) -> None:
     try:
         args.rows(manifest)
     except ManifestError as error:
-        faults.append(f"{where}: {error}")
+        faults.append(f"{where}.{error}")
 
 
 def _lines(name: str, error: ValidationError) -> list[str]:

@@ -221,7 +221,7 @@ class Manifest(_Row):
         return self
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """YAML takes the last of two equal keys in silence; a table of models must not lose a row like that."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -243,7 +243,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
     """
     path = path or shipped()
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506  (a SafeLoader)
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)  # noqa: S506  (a SafeLoader)
         return Manifest.model_validate(data)
     except ValidationError as error:
         raise ManifestError("\n".join(f"{path}: {_sentence(fault)}" for fault in error.errors())) from None
