@@ -43,24 +43,8 @@ class AssetGraph:
 
         Raises ``unsupported_media``, ``undecodable_media``, ``too_large``, ``conflict`` or ``bad_request``.
         """
-        data = new.upload.data
-        kind, info = await asyncio.to_thread(_inspect, data)
-        file = await asyncio.to_thread(self._files.put, data, "")
-        row = catalog.NewAsset(
-            owner=new.owner, kind=kind, media_type=info.media_type, sha256=await asyncio.to_thread(digest, data),
-            bytes=len(data), file=file, id=new.id, description=new.description,
-            width=info.width or None, height=info.height or None,
-        )  # fmt: skip
-        try:
-            asset, created = await asyncio.to_thread(self._catalog.assets.add, row, idempotency_key=new.idempotency_key)
-        except Problem:
-            await asyncio.to_thread(self._files.delete, [file])
-            raise
-        if not created:
-            await asyncio.to_thread(self._files.delete, [file])
-        elif self.runner is not None:
-            self.runner.nudge.remote()
-        return _asset(asset), created
+        # Finished even when the client leaves meanwhile, so that no file stays without its row.
+        return await asyncio.shield(self._store(new))
 
     async def get(self, id: str) -> schemas.Asset:
         """The asset, or ``not_found``."""
@@ -96,8 +80,11 @@ class AssetGraph:
 
     async def delete(self, id: str) -> None:
         """Delete the asset with its vectors and tags, then its files; a search from now on does not find it."""
-        files = await asyncio.to_thread(self._catalog.assets.delete, id)
-        await asyncio.to_thread(self._files.delete, files)
+
+        def both() -> None:
+            self._files.delete(self._catalog.assets.delete(id))
+
+        await asyncio.to_thread(both)
 
     async def work_once(self, worker: str) -> bool:
         """Claim one job and do it; False when there was none."""
@@ -123,12 +110,38 @@ class AssetGraph:
         while missing := await asyncio.to_thread(catalog.vectors.missing, self._revision, _PAGE, after):
             after = missing[-1].ordinal
             for id in dict.fromkeys(content.asset_id for content in missing):
-                asset = await asyncio.to_thread(catalog.assets.get, id)
-                if asset.state != "processing":
-                    key = f"index {self._revision} {asset.ordinal}"
-                    await asyncio.to_thread(catalog.jobs.add, "index", id, idempotency_key=key)
-                    queued += 1
+                queued += await asyncio.to_thread(self._queue_index, id)
         return queued
+
+    async def _store(self, new: ports.NewAsset) -> tuple[schemas.Asset, bool]:
+        data = new.upload.data
+        kind, info = await asyncio.to_thread(_inspect, data)
+        file = await asyncio.to_thread(self._files.put, data, "")
+        row = catalog.NewAsset(
+            owner=new.owner, kind=kind, media_type=info.media_type, sha256=await asyncio.to_thread(digest, data),
+            bytes=len(data), file=file, id=new.id, description=new.description,
+            width=info.width or None, height=info.height or None,
+        )  # fmt: skip
+        try:
+            asset, created = await asyncio.to_thread(self._catalog.assets.add, row, idempotency_key=new.idempotency_key)
+        except Problem:
+            await asyncio.to_thread(self._files.delete, [file])
+            raise
+        if not created:
+            await asyncio.to_thread(self._files.delete, [file])
+        elif self.runner is not None:
+            self.runner.nudge.remote()
+        return _asset(asset), created
+
+    def _queue_index(self, id: str) -> bool:
+        try:
+            asset = self._catalog.assets.get(id)
+        except Problem:
+            return False  # deleted meanwhile
+        if asset.state == "processing":
+            return False
+        self._catalog.jobs.add("index", id, idempotency_key=f"index {self._revision} {asset.ordinal}")
+        return True
 
     @property
     def _catalog(self) -> catalog.Catalog:

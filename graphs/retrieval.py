@@ -117,6 +117,20 @@ class RetrievalGraph:
         """Store a content and its vector in one transaction: once this returns, every search finds it."""
         info = images.inspect(data) if type == "image" else None
         vector = await self.embed(type, data)
+        # Finished even when the client leaves meanwhile, so that no file stays without its row.
+        await asyncio.shield(self._store(id, type, user, data, info, vector))
+
+    async def retrieve(self, type: str, user: str, k: int, data: bytes) -> dict[str, Any]:
+        """The answer that existing nodes expect: a ranking a modality, or a sentence where nobody else has any."""
+        if type == "image":
+            images.inspect(data)
+        found = await self.find(await self.embed(type, data), k, without_owner=user)
+        rankings = {modality: await self.name(hits) for modality, hits in found.hits.items()}
+        return {name: each.model_dump() if each.contents else nobody_else(user) for name, each in rankings.items()}
+
+    async def _store(
+        self, id: str, type: str, user: str, data: bytes, info: images.ImageInfo | None, vector: Floats
+    ) -> None:
         file = await asyncio.to_thread(self.places.files.put, data, "")
         content = NewContent(
             asset_id=id, owner=user, modality=type,  # type: ignore[arg-type]
@@ -129,14 +143,6 @@ class RetrievalGraph:
             await asyncio.to_thread(self.places.files.delete, [file])
             raise
         await asyncio.to_thread(self.places.files.delete, list(added.obsolete_files))
-
-    async def retrieve(self, type: str, user: str, k: int, data: bytes) -> dict[str, Any]:
-        """The answer that existing nodes expect: a ranking a modality, or a sentence where nobody else has any."""
-        if type == "image":
-            images.inspect(data)
-        found = await self.find(await self.embed(type, data), k, without_owner=user)
-        rankings = {modality: await self.name(hits) for modality, hits in found.hits.items()}
-        return {name: each.model_dump() if each.contents else nobody_else(user) for name, each in rankings.items()}
 
     async def _answer(
         self, vector: Floats, source: str, query: schemas.TextQuery, started: float, *, truncated: bool = False
