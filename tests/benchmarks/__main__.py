@@ -1,0 +1,35 @@
+"""``python -m tests.benchmarks [NAME ...] [--quick]``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from tests.benchmarks import batcher, nearest, report, search, serving, startup
+
+BENCHES = {
+    "serving": serving.run,
+    "batcher": batcher.run,
+    "search": search.run,
+    "nearest": nearest.run,
+    "startup": startup.run,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; all when left out")
+    parser.add_argument("--quick", action="store_true", help="small and short, to try the code; writes no document")
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in BENCHES]:
+        parser.error(f"no benchmark {', '.join(unknown)}")
+    for name in options.names or BENCHES:
+        started = time.monotonic()
+        report.progress(f"{name}: starts")
+        result = BENCHES[name](options.quick)
+        report.publish(name, result, write=not options.quick)
+        report.progress(f"{name}: done in {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

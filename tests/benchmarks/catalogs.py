@@ -1,0 +1,75 @@
+"""Catalogs of clustered unit vectors, filled through the catalog's own API, and the exact answers for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.catalog import Catalog, NewContent
+from tests.benchmarks.report import progress
+
+DIM = 512
+OWNERS = 100
+PAGE = 10_000
+CENTRES = 1000
+SPREAD = 0.7
+"""Length of the noise around a unit centre: neighbours of one centre score about 0.67, as similar pictures do."""
+
+Floats = NDArray[np.float32]
+
+
+def pages(count: int) -> Iterator[Floats]:
+    """``count`` unit vectors [PAGE, DIM] a page, the same at every call."""
+    centres = _unit(np.random.default_rng(1).standard_normal((CENTRES, DIM), np.float32))
+    for number, start in enumerate(range(0, count, PAGE)):
+        yield _around(centres, min(PAGE, count - start), seed=1000 + number)
+
+
+def queries(count: int) -> Floats:
+    """Unit vectors [count, DIM] from the same clusters that are in no catalog."""
+    centres = _unit(np.random.default_rng(1).standard_normal((CENTRES, DIM), np.float32))
+    return _around(centres, count, seed=2)
+
+
+def fill(path: Path, count: int, revision: str) -> None:
+    """A SQLite catalog with ``count`` pictures of ``OWNERS`` owners; picture i has vector id i + 1."""
+    catalog = Catalog.open(f"sqlite:///{path}")
+    for number, page in enumerate(pages(count)):
+        items = [(_content(number * PAGE + place), vector) for place, vector in enumerate(page)]
+        catalog.contents.add_many(items, revision)
+        if (number + 1) % 10 == 0:
+            progress(f"search: {(number + 1) * PAGE:,} of {count:,} vectors in the catalog")
+    catalog.close()
+
+
+def exact(count: int, asked: Floats, k: int) -> NDArray[np.int64]:
+    """The ids of the ``k`` best for each query [N, DIM] by plain numpy: int64 [N, k], best first."""
+    scores = np.full((len(asked), k), -np.inf, np.float32)
+    ids = np.zeros((len(asked), k), np.int64)
+    for number, page in enumerate(pages(count)):
+        products = asked @ page.T
+        near = np.argpartition(-products, k - 1, axis=1)[:, :k]
+        scores = np.hstack([scores, np.take_along_axis(products, near, 1)])
+        ids = np.hstack([ids, near + number * PAGE + 1])
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        scores, ids = np.take_along_axis(scores, best, 1), np.take_along_axis(ids, best, 1)
+    return ids
+
+
+def _content(number: int) -> NewContent:
+    digest = hashlib.sha256(str(number).encode()).hexdigest()
+    return NewContent(f"a{number}", f"owner{number % OWNERS}", "image", "image/jpeg", digest, 1, f"f/{number}")
+
+
+def _around(centres: Floats, count: int, seed: int) -> Floats:
+    random = np.random.default_rng(seed)
+    noise = random.standard_normal((count, DIM), np.float32) * np.float32(SPREAD / DIM**0.5)
+    return _unit(centres[random.integers(0, len(centres), count)] + noise)
+
+
+def _unit(rows: Floats) -> Floats:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

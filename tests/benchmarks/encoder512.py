@@ -1,0 +1,70 @@
+"""Towers of 512 dimensions for searches through HTTP without any download.
+
+They stand where the manifest's 512-d encoder keeps its converted weights, in the home of one benchmark. The text tower
+is the embedded one with a fixed isometry to 512 dimensions behind it, so that encoding a query costs what it costs in
+the embedded profile; the image tower only passes the warm-up.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from serve_app.models.manifest import Model, load_manifest
+from serve_app.models.store import Store
+from tests.benchmarks import bare
+
+NAME = "clip-vit-b-32-openai"
+
+
+def model() -> Model:
+    return load_manifest().models[NAME]
+
+
+def install(home: Path) -> None:
+    """Write the towers into ``home`` under the name of the manifest's 512-d encoder."""
+    row, store = model(), Store(home)
+    files = {logical: store.path(row, logical) for logical in row.files}
+    store.folder(row).mkdir(parents=True)
+    with files["checkpoint"].open("wb") as checkpoint:
+        checkpoint.truncate(row.files["checkpoint"].bytes or 0)
+    embedded = bare.encoder_files()
+    shutil.copy(embedded["tokenizer"], files["tokenizer"])
+    assert row.clip is not None
+    onnx.save(_widened(onnx.load(embedded["text"]), row.clip.dim), files["text"])
+    onnx.save(_means(row.clip.image_size, row.clip.dim), files["image"])
+
+
+def _widened(network: onnx.ModelProto, dim: int) -> onnx.ModelProto:
+    """``network`` with a matrix of orthonormal rows behind its output, which keeps every cosine."""
+    graph = network.graph
+    narrow = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    square, _ = np.linalg.qr(np.random.default_rng(5).standard_normal((dim, dim)))
+    for node in graph.node:
+        node.output[:] = ["narrow" if name == "embedding" else name for name in node.output]
+        node.input[:] = ["narrow" if name == "embedding" else name for name in node.input]
+    graph.initializer.append(numpy_helper.from_array(square[:narrow].astype(np.float32), "isometry"))
+    graph.node.append(helper.make_node("MatMul", ["narrow", "isometry"], ["embedding"]))
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = dim
+    return network
+
+
+def _means(side: int, dim: int) -> onnx.ModelProto:
+    """pixels [N, 3, side, side] -> a vector [N, dim] that tells little."""
+    weights = np.random.default_rng(6).standard_normal((3, dim)).astype(np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["embedding"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.asarray([2, 3], np.int64), "axes"),
+        numpy_helper.from_array(weights, "weights"),
+    ]
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, side, side])
+    embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", dim])
+    graph = helper.make_graph(nodes, "means", [pixels], [embedding], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
