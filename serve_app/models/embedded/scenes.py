@@ -29,6 +29,7 @@ from serve_app.models.embedded.solids import SOLIDS
 from serve_app.models.embedded.words import Facts, Group, caption
 
 LABELS = (*SOLIDS, "text block")
+REVISION = 1  # raised by every change that draws other scenes, so that none are mixed up on disk
 MOODS = ("day", "night", "noisy", "blurred", "black-and-white", "sepia")
 _RADII = {"small": (0.065, 0.1), "medium": (0.115, 0.16), "large": (0.18, 0.27)}
 _LEAST_VISIBLE = 0.45  # share of a solid's own pixels that must show for it to be mentioned and boxed

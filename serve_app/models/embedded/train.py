@@ -10,7 +10,8 @@ from serve_app.models.embedded.cards import write_card
 from serve_app.models.embedded.corpus import corpus
 from serve_app.models.embedded.export import fingerprint
 from serve_app.models.embedded.fit import Progress, fit
-from serve_app.models.embedded.recipes import RECIPES, Figures, Recipe
+from serve_app.models.embedded.recipes import RECIPES, Figures, Job, Recipe
+from serve_app.models.embedded.scenes import REVISION
 
 __all__ = ["RECIPES", "Progress", "Report", "train"]
 
@@ -27,6 +28,19 @@ class Report:
     figures: Figures
 
 
+def _job(name: str, recipe: Recipe, work: Path, seed: int, tell: Callable[[Progress], None]) -> Job:
+    """The recipe's job over its scenes, drawn where ``work`` lacks them."""
+    scenery = corpus(
+        work / f"{name}-{recipe.side}-{seed}-r{REVISION}",
+        seed,
+        recipe.scenes,
+        recipe.side,
+        recipe.mix,
+        progress=lambda done, every: tell(Progress("scenes", done, every, None, None)),
+    )
+    return recipe.job(scenery, seed)
+
+
 def train(
     name: str,
     out: Path,
@@ -35,11 +49,11 @@ def train(
     minutes: float | None = None,
     resume: bool = True,
     progress: Callable[[Progress], None] | None = None,
+    cards: Path | None = None,
     work: Path | None = None,
     recipe: Recipe | None = None,
 ) -> Report:
-    """Train ``name`` out of RECIPES; write its weights into ``out`` and its card into ``cards`` beside it, or into
-    ``out`` where there is no such folder.
+    """Train ``name`` out of RECIPES; write its weights into ``out`` and its card into ``cards`` (default: ``out``).
 
     Scenes and the checkpoint are kept under ``work`` (default ``~/.cache/mediaverse/training``), so that an
     interrupted run goes on where it stopped; ``resume=False`` starts over. Without ``minutes`` the run is the same on
@@ -54,22 +68,12 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         checkpoint.unlink(missing_ok=True)
-
-    def scenes(done: int, every: int) -> None:
-        if progress:
-            progress(Progress("scenes", done, every, None, None))
-
-    kind = name.partition("-")[0]
-    scenery = corpus(
-        work / f"{kind}-{recipe.side}-{seed}", seed, recipe.scenes, recipe.side, recipe.mix, progress=scenes
-    )
-    job = recipe.job(scenery, seed)
+    tell = progress or (lambda _: None)
+    job = _job(name, recipe, work, seed, tell)
     state = fit(job, recipe, seed, checkpoint, minutes, progress)
     files = job.export(out)
-    if progress:
-        progress(Progress("evaluation", state.step, recipe.steps, state.loss, None))
+    tell(Progress("evaluation", state.step, recipe.steps, state.loss, None))
     found = job.evaluate(recipe.held_out)
     report = Report(name, seed, state.step, state.elapsed / 60, {path.name: fingerprint(path) for path in files}, found)
-    cards = out.parent / "cards"
-    write_card((cards if cards.is_dir() else out) / f"{name}.md", report, recipe)
+    write_card((cards or out) / f"{name}.md", report, recipe)
     return report
