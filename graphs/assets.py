@@ -119,12 +119,12 @@ class AssetGraph:
         file = await asyncio.to_thread(self._files.put, data, "")
         row = catalog.NewAsset(
             owner=new.owner, kind=kind, media_type=info.media_type, sha256=await asyncio.to_thread(digest, data),
-            bytes=len(data), file=file, id=new.id, description=new.description,
-            width=info.width or None, height=info.height or None,
+            bytes=len(data), file=file, id=new.id, width=info.width or None, height=info.height or None,
+            description=new.description if (new.description or "").strip() else None,
         )  # fmt: skip
         try:
             asset, created = await asyncio.to_thread(self._catalog.assets.add, row, idempotency_key=new.idempotency_key)
-        except Problem:
+        except Exception:
             await asyncio.to_thread(self._files.delete, [file])
             raise
         if not created:
@@ -138,9 +138,11 @@ class AssetGraph:
             asset = self._catalog.assets.get(id)
         except Problem:
             return False  # deleted meanwhile
-        if asset.state == "processing":
+        waiting = self._catalog.jobs.page(state="queued", asset_id=id).items
+        # A job that failed earlier is no reason against another: its weights may be here by now.
+        if asset.state == "processing" or any(job.kind == "index" for job in waiting):
             return False
-        self._catalog.jobs.add("index", id, idempotency_key=f"index {self._revision} {asset.ordinal}")
+        self._catalog.jobs.add("index", id)
         return True
 
     @property
@@ -236,7 +238,8 @@ def _inspect(data: bytes) -> tuple[Any, images.ImageInfo]:
     media_type = sniff.sniff(data)
     kind = sniff.kind_of(media_type) if media_type else "image"
     if kind == "text":
-        decode_text(data)
+        if not decode_text(data).strip():
+            raise Problem("unprocessable", "the text is empty")
         return "text", images.ImageInfo(str(media_type), 0, 0)
     if kind != "image":
         raise Problem("unsupported_media", f"{media_type} is not stored yet; pictures and texts are")

@@ -78,8 +78,9 @@ class ImageGraph:
         spoilt = [problem for problem in refusals if problem.code in SPOILT]
         if spoilt:
             raise spoilt[0]
-        if refusals and len(refusals) == len(results) and refusals[0].code in ("overloaded", "deadline"):
-            raise refusals[0]
+        momentary = [problem for problem in refusals if problem.code in ("overloaded", "deadline")]
+        if momentary and len(refusals) == len(results):
+            raise momentary[0]
         media = schemas.MediaInfo(
             media_type=info.media_type,
             sha256=await asyncio.to_thread(digest, data),

@@ -139,7 +139,7 @@ class RetrievalGraph:
         )  # fmt: skip
         try:
             added = await asyncio.to_thread(self.places.catalog.contents.add, content, vector, self.places.revision)
-        except Problem:
+        except Exception:
             await asyncio.to_thread(self.places.files.delete, [file])
             raise
         await asyncio.to_thread(self.places.files.delete, list(added.obsolete_files))

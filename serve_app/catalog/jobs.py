@@ -21,7 +21,8 @@ from serve_app.catalog.schema import jobs
 from serve_app.catalog.stages import fail_unfinished
 from serve_app.errors import Problem
 
-PROCESS = "process"
+STAGED = ("process", "index")
+"""Kinds of jobs that move an asset's stages."""
 
 
 class LeaseLostError(Exception):
@@ -127,7 +128,7 @@ class Jobs:
     def finish(self, job: Job, error: str | None = None) -> Job:
         """End the job: succeeded, or failed with ``error``; LeaseLostError when it is no longer this worker's.
 
-        When a ``process`` job fails, the stages it left unfinished fail with it.
+        When a ``process`` or ``index`` job fails, the stages it left unfinished fail with it.
         """
         message = clean_error(error)
         values: dict[str, Any] = {"state": "succeeded", "progress": 1.0, "lease_until": None}
@@ -206,7 +207,7 @@ def _fail_exhausted(connection: Connection, now: datetime, kinds: Sequence[str] 
 
 
 def _fail_stages(connection: Connection, job: Job) -> None:
-    if job.kind == PROCESS and job.asset_id is not None:
+    if job.kind in STAGED and job.asset_id is not None:
         fail_unfinished(connection, job.asset_id, job.error)
 
 

@@ -44,7 +44,7 @@ def read_states(connection: Connection, asset_id: str) -> dict[StageName, StageS
 
 
 def fail_unfinished(connection: Connection, asset_id: str, error: str | None) -> None:
-    """Fail the stages that a dead ``process`` job leaves behind, so that no asset stays "processing" for ever."""
+    """Fail the stages that a dead job leaves behind, so that no asset stays "processing" for ever."""
     states = read_states(connection, asset_id)
     unfinished: dict[StageName, StageState] = {
         stage: "failed" for stage, state in states.items() if state in ("pending", "running") and stage != "adapt"

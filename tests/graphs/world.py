@@ -1,0 +1,174 @@
+"""Real catalog, files, shards and profile code behind handles that call them in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from graphs.assets import AssetGraph
+from graphs.image import ImageGraph, Models
+from graphs.recommendation import RecommendationGraph
+from graphs.retrieval import Places, RetrievalGraph
+from serve_app.annotation.labels import Label
+from serve_app.catalog import NewContent
+from serve_app.models.manifest import load_manifest
+from serve_app.recommendation.profile import cluster, seeds
+from serve_app.retrieval.index import Hits
+from serve_app.retrieval.shard import Query, Shard
+from serve_app.retrieval.thresholds import REPORT, Thresholds
+
+DIM = 16
+REVISION = "clip-embedded@1"
+
+
+class Method:
+    """What a handle's method looks like: ``remote`` gives something to await."""
+
+    def __init__(self, function: Any) -> None:
+        self.remote = function
+
+
+class Answer:
+    """Something to await, or to leave: Serve's responses need not be awaited either."""
+
+    def __init__(self, function: Callable[[], Awaitable[Any]]) -> None:
+        self.function = function
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.function().__await__()
+
+
+class Handle:
+    """Calls an object's asynchronous methods as a handle would; raises ``fault`` instead while there is one."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+        self.fault: BaseException | None = None
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Method:
+        async def answer(*args: Any) -> Any:
+            if self.fault is not None:
+                raise self.fault
+            return await getattr(self.target, name)(*args)
+
+        def remote(*args: Any) -> Answer:
+            self.calls.append((name, *args))
+            return Answer(lambda: answer(*args))
+
+        return Method(remote)
+
+
+class Encoder:
+    """Vectors that a test chose for a text or a picture, else any, always the same for the same content."""
+
+    def __init__(self) -> None:
+        self.chosen: dict[str | bytes, NDArray[np.float32]] = {}
+        self.limit = 1000
+
+    async def encode_text(self, text: str) -> dict[str, Any]:
+        return {"vector": self.vector(text), "truncated": len(text) > self.limit}
+
+    async def encode_image(self, payload: bytes) -> NDArray[np.float32]:
+        return self.vector(payload)
+
+    def vector(self, content: str | bytes) -> NDArray[np.float32]:
+        if content in self.chosen:
+            return self.chosen[content]
+        data = content.encode() if isinstance(content, str) else content
+        seed = int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
+        return unit(np.random.default_rng(seed).normal(size=DIM))
+
+
+class Detector:
+    """Sees always the same."""
+
+    def __init__(self, *labels: Label) -> None:
+        self.labels = list(labels)
+
+    async def detect(self, payload: bytes) -> list[Label]:
+        return self.labels
+
+
+class Searcher:
+    """A real shard; one thread owns it, here the event loop's."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+
+    async def search(self, query: Query) -> dict[str, Hits]:
+        return self.shard.search([query])[0]
+
+
+class Recommender:
+    async def plan(self, vectors: NDArray[np.float32], k: int) -> Any:
+        return seeds(vectors, cluster(vectors), k)
+
+
+class Runner:
+    async def nudge(self) -> None:
+        """Nobody works here but the test."""
+
+
+class World:
+    """All graphs over one catalog in ``folder``."""
+
+    def __init__(
+        self, folder: Path, shards: int = 1, revision: str = REVISION, thresholds: Thresholds = REPORT
+    ) -> None:
+        self.places = Places(f"sqlite:///{folder / 'catalog.db'}", f"file://{folder / 'files'}", revision)
+        self.folder = folder
+        self.encoder = Handle(Encoder())
+        self.objects = Handle(Detector(Label("dog", 0.9, (1, 2, 3, 4)), Label("dog", 0.6), Label("cat", 0.4)))
+        self.faces = Handle(Detector(Label("unknown", 0.8, (0, 0, 9, 9))))
+        self.shards = [
+            Handle(Searcher(Shard(self.catalog.vectors, revision, DIM, shard=i, shards=shards))) for i in range(shards)
+        ]
+        manifest = load_manifest()
+        self.image = ImageGraph(
+            self.objects, self.faces, self.encoder, Models(manifest.profile("embedded"), manifest)
+        )  # fmt: skip
+        self.retrieval = RetrievalGraph(self.encoder, self.shards, self.places, thresholds)
+        self.recommendation = RecommendationGraph(self.retrieval, Handle(Recommender()))
+        self.runner = Handle(Runner())
+        self.assets = AssetGraph(self.image, self.retrieval, self.runner)
+
+    @property
+    def catalog(self) -> Any:
+        return self.places.catalog
+
+    def files(self) -> list[Path]:
+        """Every file that is stored now."""
+        return sorted(path for path in (self.folder / "files").rglob("*") if path.is_file())
+
+    def choose(self, content: str | bytes, vector: Any) -> None:
+        self.encoder.target.chosen[content] = unit(vector)
+
+    def post(self, owner: str, name: str, vector: Any, modality: Any = "text") -> None:
+        """A content with this very vector, straight into the catalog."""
+        digest = hashlib.sha256(f"{owner} {name}".encode()).hexdigest()
+        new = NewContent(f"{owner}/{name}", owner, modality, "text/plain", digest, 3, f"aa/{digest}/original")
+        self.catalog.contents.add(new, unit(vector), self.places.revision)
+
+    def close(self) -> None:
+        self.catalog.close()
+
+
+def unit(vector: Any) -> NDArray[np.float32]:
+    """``vector``, filled with zeros to the dimension of the tests, at length one."""
+    row = np.zeros(DIM, np.float32)
+    row[: len(vector)] = vector
+    return row / np.linalg.norm(row)
+
+
+def png(*colour: int, size: tuple[int, int] = (8, 6)) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", size, colour or (200, 10, 10)).save(stream, "PNG")
+    return stream.getvalue()
