@@ -19,7 +19,7 @@ LOADS = (0.25, 0.5, 0.75)
 
 
 def run(quick: bool) -> Result:
-    found = alone(_measure_all, 3.0 if quick else 10.0)
+    found = alone(_measure_all, 3.0 if quick else 8.0)
     # Batchers side by side for each load, which is not the order in which they were measured.
     found.sort(key=lambda each: (each["model"], each["load"]))
     heads = [

@@ -32,7 +32,7 @@ def run(quick: bool) -> Result:
             alone(catalogs.fill, path, count, encoder512.model().key)
             progress(f"search: {count:,} vectors in the catalog in {time.monotonic() - begun:.0f} s")
             indexed += _in_shards(path, count)
-            served.append(_through_http(path, count, 2.0 if quick else 8.0))
+            served.append(_through_http(path, count, 2.0 if quick else 6.0))
             path.unlink()
     finally:
         shutil.rmtree(place, ignore_errors=True)

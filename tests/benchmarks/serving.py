@@ -25,7 +25,7 @@ class Measured:
 
 
 def run(quick: bool) -> Result:
-    seconds = 3.0 if quick else 12.0
+    seconds = 3.0 if quick else 10.0
     bares = _bare(seconds)
     measured = []
     for mode in MODES:

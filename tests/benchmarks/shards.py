@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,28 +49,31 @@ def measure(path: Path, count: int, revision: str, factory: str, nprobe: int, as
         raise RuntimeError(f"{len(shard.indexes['image'])} vectors in the shard, not {count}")
     plain = [Query(vector, K, ("image",), shard.seq) for vector in asked]
     others = [Query(vector, K, ("image",), shard.seq, "owner1") for vector in asked]
-    found = np.stack([shard.search([query])[0]["image"].vids for query in plain])
+    alone_ms, found = _timed(shard, [[query] for query in plain])
+    without_ms, _ = _timed(shard, [[query] for query in others])
+    batches = [plain[start : start + TOGETHER] for start in range(0, len(plain) - TOGETHER + 1, TOGETHER)]
+    together_ms, _ = _timed(shard, batches)
+    per_s = 1000 * TOGETHER * len(batches) / float(np.sum(together_ms))
     return Measured(
-        load_s, weight / count, peak / count, _each_ms(shard, plain), _each_ms(shard, others),
-        _together_per_s(shard, plain), found,
-    )  # fmt: skip
+        load_s, weight / count, peak / count, _percentiles(alone_ms), _percentiles(without_ms), per_s, np.stack(found)
+    )
 
 
-def _each_ms(shard: Shard, asked: list[Query]) -> tuple[float, float]:
-    times = [_timed(lambda query=query: shard.search([query])) for query in asked]  # type: ignore[misc]
-    p50, p99 = np.percentile(np.asarray(times) * 1000, [50, 99])
+def _timed(shard: Shard, batches: list[list[Query]]) -> tuple[catalogs.Floats, list[NDArray[np.int64]]]:
+    """Milliseconds [N] of each batch, after a warm-up, and the ids found for its first query."""
+    shard.search(batches[0])
+    times, found = [], []
+    for batch in batches:
+        begun = time.perf_counter()
+        hits = shard.search(batch)
+        times.append(1000 * (time.perf_counter() - begun))
+        found.append(hits[0]["image"].vids)
+    return np.asarray(times, np.float32), found
+
+
+def _percentiles(times: catalogs.Floats) -> tuple[float, float]:
+    p50, p99 = np.percentile(times, [50, 99])
     return float(p50), float(p99)
-
-
-def _together_per_s(shard: Shard, asked: list[Query]) -> float:
-    batches = [asked[start : start + TOGETHER] for start in range(0, len(asked) - TOGETHER + 1, TOGETHER)]
-    return len(batches) * TOGETHER / sum(_timed(lambda batch=batch: shard.search(batch)) for batch in batches)  # type: ignore[misc]
-
-
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
 
 
 def _resident_bytes() -> int:
