@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import io
 import json
 import os
 import sys
@@ -46,15 +47,16 @@ def annotate(
     as_json: AsJson = False,
 ) -> None:
     """Say what is in pictures, without storing them."""
-    client, failed = Client(url), False
-    for file in files:
-        try:
-            answer = client.annotate(file, annotators)
-        except Problem as problem:
-            failed = True
-            _say_json({"file": str(file), "error": _shape(problem)}) if as_json else _complain(f"{file}: ", problem)
-            continue
-        _say_json({"file": str(file)} | answer) if as_json else _show_annotation(file, answer)
+    failed = False
+    with _connect(url, as_json) as client:
+        for file in files:
+            try:
+                answer = client.annotate(file, annotators)
+            except Problem as problem:
+                failed = True
+                _say_json({"file": str(file), "error": _shape(problem)}) if as_json else _complain(f"{file}: ", problem)
+                continue
+            _say_json({"file": str(file)} | answer) if as_json else _show_annotation(file, answer)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -69,7 +71,8 @@ def index(
 ) -> None:
     """Store and index a folder. Run it again to go on where it stopped: what is indexed is skipped."""
     try:
-        report = cli_index.index(Client(url), directory, owner, replace=replace, wait=wait, console=err)
+        with _connect(url, as_json) as client:
+            report = cli_index.index(client, directory, owner, replace=replace, wait=wait, console=err)
     except Problem as problem:
         _fail(problem, as_json)
     if as_json:
@@ -92,11 +95,11 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find by words or by a picture."""
-    client = Client(url)
     options = {"k": k, "filter": filter, "username": user, "min_score": _number(min_score)}
     try:
-        is_file = len(query) < 4096 and "\0" not in query and Path(query).is_file()
-        answer = client.search_file(Path(query), **options) if is_file else client.search_text(query, **options)
+        with _connect(url, as_json) as client:
+            is_file = os.path.isfile(query)  # unlike a Path's, it takes names that no file could have
+            answer = client.search_file(Path(query), **options) if is_file else client.search_text(query, **options)
     except Problem as problem:
         _fail(problem, as_json)
     if as_json:
@@ -116,7 +119,9 @@ def search(
 
 
 @app.command()
-def examples(directory: Annotated[Path, typer.Argument(help="where to put them")] = Path("photographs")) -> None:
+def examples(
+    directory: Annotated[Path, typer.Argument(help="where to put them", file_okay=False)] = Path("photographs"),
+) -> None:
     """Put eight photographs (scikit-image's) into a folder, to try things with."""
     directory.mkdir(parents=True, exist_ok=True)
     photographs = importlib.resources.files("skimage") / "data"
@@ -151,6 +156,13 @@ def check(
         if not faults:
             out.print(f"{config} is sound")
     raise typer.Exit(1 if faults else 0)
+
+
+def _connect(url: str, as_json: bool) -> Client:
+    try:
+        return Client(url)
+    except Problem as problem:
+        _fail(problem, as_json)
 
 
 def _number(text: str | None) -> float | str | None:
@@ -199,7 +211,10 @@ def _fail(problem: Problem, as_json: bool) -> NoReturn:
 
 
 def main() -> None:
-    """Entry point; a closed pipe (``| head``) is no error."""
+    """Entry point; a closed pipe (``| head``) is no error, nor is a file name that is not UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # which is also how JSON writes half a character
     try:
         app()
     except BrokenPipeError:

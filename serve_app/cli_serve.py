@@ -70,16 +70,14 @@ def _command(name: str) -> str:
 
 
 def _require_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise Problem(
-                "conflict",
-                f"{host}:{port} is taken: {error.strerror}",
-                "stop what runs there, or change http_options.port",
-            ) from error
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        remedy = "stop what runs there, or change http_options in the configuration"
+        raise Problem("conflict", f"cannot listen on {host}:{port}: {error.strerror}", remedy) from error
 
 
 def _make_token(environment: dict[str, str]) -> None:

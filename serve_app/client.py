@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -16,11 +18,23 @@ _TRIES = 6
 
 
 class Client:
-    """Calls one service. Every method raises ``Problem`` for what the service refuses or when it is not there."""
+    """Calls one service. Every method raises ``Problem`` for what the service refuses or when it is not there.
+
+    So does the constructor for what is no URL.
+    """
 
     def __init__(self, url: str, timeout_s: float = 120.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s)
+        try:
+            self._http = httpx.Client(base_url=self.url, timeout=timeout_s)
+        except httpx.InvalidURL as error:
+            raise Problem("bad_request", f"{url} is no address: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def annotate(self, file: Path, annotators: str | None = None) -> dict[str, Any]:
         """``POST /v1/annotate/image``."""
@@ -69,7 +83,11 @@ class Client:
         return self._json("POST", path, files={"file": (name, data)}, data=fields, params=params or {})
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        body: dict[str, Any] = self._send(method, path, **options).json()
+        response = self._send(method, path, **options)
+        try:
+            body: dict[str, Any] = response.json()
+        except ValueError as error:
+            raise Problem("unavailable", f"what answers at {self.url} is another service") from error
         return body
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -77,16 +95,35 @@ class Client:
         for attempt in range(_TRIES):
             try:
                 response = self._http.request(method, path, **options)
+            except UnicodeEncodeError as error:
+                raise Problem("bad_request", "a name or a text holds half a character") from error
             except httpx.TimeoutException as error:
                 raise Problem("deadline", f"no answer from {self.url}") from error
             except httpx.TransportError as error:
                 raise Problem("unavailable", f"no service at {self.url}: {error}", "start it with: make run") from error
-            if response.status_code != 503 or attempt == _TRIES - 1:
+            if attempt == _TRIES - 1 or not _momentary(response):
                 break
-            time.sleep(min(10.0, float(response.headers.get("retry-after") or 2)))
+            time.sleep(pause_s(response.headers.get("retry-after")))
         if response.is_success:
             return response
         raise _problem(response)
+
+
+def pause_s(retry_after: str | None) -> float:
+    """Seconds to wait, 0 to 10, by ``Retry-After`` (a number or a date: RFC 9110, 10.2.3); 2 where it says nothing."""
+    try:
+        seconds = float(retry_after or 2)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(str(retry_after)) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return 2.0
+    return min(10.0, seconds) if seconds > 0 else 0.0
+
+
+def _momentary(response: httpx.Response) -> bool:
+    """Whether waiting may help: missing weights stay missing, a full queue does not stay full."""
+    return response.status_code in (429, 503) and _problem(response).code != "unavailable"
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,229 @@
+"""The client against a real server that is busy, strange or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve_app.client import Client, pause_s
+from serve_app.errors import Problem
+
+Step = tuple[int, dict[str, str], bytes]
+
+
+class Scripted(ThreadingHTTPServer):
+    """Answers each request with the next step, and with the last one from then on."""
+
+    daemon_threads = True
+
+    def __init__(self, steps: list[Step]) -> None:
+        self.steps = steps
+        self.asked: list[tuple[str, str, bytes]] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Scripted
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.server.asked.append((self.command, self.path, body))
+        steps = self.server.steps
+        status, headers, data = steps.pop(0) if len(steps) > 1 else steps[0]
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_DELETE = answer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """A test needs no log."""
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., Scripted]]:
+    servers = []
+
+    def start(*steps: Step) -> Scripted:
+        server = Scripted(list(steps))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        servers.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """The address of a service that is not there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Client]]:
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(Client(*args, **options))
+
+
+def ok(body: Any) -> Step:
+    return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+
+def problem(status: int, code: str, retry_after: str | None = "0", **more: str) -> Step:
+    headers = {"Content-Type": "application/problem+json"}
+    headers |= {"Retry-After": retry_after} if retry_after is not None else {}
+    return status, headers, json.dumps({"code": code, "detail": "why", "status": status} | more).encode()
+
+
+def refused(act: Callable[..., Any], *args: Any) -> Problem:
+    with pytest.raises(Problem) as caught:
+        act(*args)
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_busy_service_is_asked_again_with_the_whole_file(
+    connect: Callable[..., Client], scripted: Callable[..., Scripted], tmp_path: Path, status: int
+) -> None:
+    server = scripted(problem(status, "overloaded"), problem(status, "overloaded"), ok({"id": "x"}))
+    file = tmp_path / "na\u00efve.png"
+    file.write_bytes(bytes(range(256)) * 100)
+    assert connect(server.url).add(file, "anna", "x") == {"id": "x"}
+    assert [(method, path) for method, path, _ in server.asked] == [("POST", "/v1/assets")] * 3
+    assert all(file.read_bytes() in body for _, _, body in server.asked)
+
+
+def test_it_waits_as_long_as_it_is_told(connect: Callable[..., Client], scripted: Callable[..., Scripted]) -> None:
+    server = scripted(problem(503, "overloaded", "0.3"), ok({}))
+    started = time.monotonic()
+    connect(server.url).search_text("x")
+    assert 0.3 <= time.monotonic() - started < 2
+
+
+def test_a_service_that_stays_busy_is_given_up(
+    connect: Callable[..., Client], scripted: Callable[..., Scripted]
+) -> None:
+    server = scripted(problem(503, "overloaded"))
+    found = refused(connect(server.url).search_text, "x")
+    assert (found.code, found.detail) == ("overloaded", "why")
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "bad_request"),
+        (404, "not_found"),
+        (409, "conflict"),
+        (500, "internal"),
+        (504, "deadline"),
+        (503, "unavailable"),
+    ],
+)
+def test_what_waiting_does_not_mend_is_said_at_once(
+    connect: Callable[..., Client], scripted: Callable[..., Scripted], status: int, code: str
+) -> None:
+    server = scripted(problem(status, code, remedy="do this"))
+    found = refused(connect(server.url).search_text, "x")
+    assert (found.code, found.detail, found.remedy) == (code, "why", "do this")
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [(None, 2), ("", 2), ("0", 0), ("1", 1), ("0.5", 0.5), ("99", 10), ("inf", 10), ("-3", 0), ("nan", 0), ("soon", 2),
+     ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Wed, 21 Oct 2215 07:28:00 GMT", 10), ("21 Oct 2015 07:28:00 -0000", 2)],
+)  # fmt: skip
+def test_retry_after_is_a_number_or_a_date_or_nonsense(header: str | None, seconds: float) -> None:
+    assert pause_s(header) == seconds
+
+
+def test_a_date_soon_is_waited_for() -> None:
+    assert 3 < pause_s(formatdate(time.time() + 6, usegmt=True)) <= 6
+
+
+@pytest.mark.parametrize(
+    "step",
+    [(200, {}, b"<html>hello</html>"), (200, {"Content-Type": "application/json"}, b"{"), (200, {}, b"")],
+)
+def test_an_answer_of_another_service_is_said_to_be_one(
+    connect: Callable[..., Client], scripted: Callable[..., Scripted], step: Step
+) -> None:
+    server = scripted(step)
+    found = refused(connect(server.url).search_text, "x")
+    assert found.code == "unavailable"
+    assert server.url in found.detail
+
+
+@pytest.mark.parametrize("body", [b"<html>Bad Gateway</html>", b"[]", b'{"code": "new_code", "detail": "x"}', b"\xff"])
+def test_a_refusal_of_any_shape_is_a_problem(
+    connect: Callable[..., Client], scripted: Callable[..., Scripted], body: bytes
+) -> None:
+    assert refused(connect(scripted((502, {}, body)).url).search_text, "x").code == "internal"
+
+
+def test_a_service_that_is_not_there_is_said_to_be_so(connect: Callable[..., Client], nowhere: str) -> None:
+    found = refused(connect(nowhere).search_text, "x")
+    assert found.code == "unavailable"
+    assert nowhere in found.detail
+    assert found.remedy == "start it with: make run"
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://host:99999", "nonsense", "", "ftp://127.0.0.1", "http://"])
+def test_what_is_no_address_is_refused(connect: Callable[..., Client], url: str) -> None:
+    assert refused(lambda: connect(url).search_text("x")).code in ("bad_request", "unavailable")
+
+
+def test_a_service_that_hangs_is_a_deadline(connect: Callable[..., Client], scripted: Callable[..., Scripted]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        found = refused(connect(url, timeout_s=0.1).search_text, "x")
+    assert found.code == "deadline"
+
+
+def test_pages_are_followed_to_the_last(connect: Callable[..., Client], scripted: Callable[..., Scripted]) -> None:
+    server = scripted(
+        ok({"items": [{"id": "c"}, {"id": "b"}], "next_cursor": "n e x t&"}), ok({"items": [{"id": "a"}]})
+    )  # fmt: skip
+    assert [asset["id"] for asset in connect(server.url).assets("an na")] == ["c", "b", "a"]
+    assert "cursor" not in server.asked[0][1]
+    assert "owner=an%20na" in server.asked[1][1].replace("+", "%20")
+    assert "cursor=n%20e%20x%20t%26" in server.asked[1][1].replace("+", "%20")
+
+
+def test_any_id_reaches_its_route(connect: Callable[..., Client], scripted: Callable[..., Scripted]) -> None:
+    server = scripted(ok({}))
+    connect(server.url).asset("anna/a b?#%2f\u00e9.png")
+    assert server.asked[0][1] == "/v1/assets/anna/a%20b%3F%23%252f%C3%A9.png"
+
+
+def test_a_file_that_cannot_be_read_is_named(connect: Callable[..., Client], nowhere: str, tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.png", tmp_path):
+        found = refused(connect(nowhere).annotate, path)
+        assert found.code == "bad_request"
+        assert str(path) in found.detail
+
+
+def test_a_text_that_is_half_a_character_is_refused(connect: Callable[..., Client], nowhere: str) -> None:
+    assert refused(connect(nowhere).search_text, "caf\udce9").code == "bad_request"
