@@ -13,7 +13,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from serve_app import cli_index, cli_models, cli_serve
 from serve_app.client import Client
@@ -35,8 +34,8 @@ EXAMPLES = (
 )  # fmt: skip
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 @app.command()
@@ -107,11 +106,9 @@ def search(
         return
     for modality in ("image", "text"):
         ranking = answer.get(modality) or {"contents": [], "scores": []}
-        table = Table("score", modality, box=None, pad_edge=False)
-        for name, score in zip(ranking["contents"], ranking["scores"], strict=True):
-            table.add_row(f"{score:.3f}", escape(name))
-        if ranking["contents"]:
-            out.print(table)
+        rows = [(f"{score:.3f}", name) for name, score in zip(ranking["contents"], ranking["scores"], strict=True)]
+        if rows:
+            _show_columns(("score", modality), *rows)
     if not any((answer.get(modality) or {}).get("contents") for modality in ("image", "text")):
         out.print("nothing found")
     if answer.get("truncated"):
@@ -177,10 +174,15 @@ def _number(text: str | None) -> float | str | None:
 def _show_annotation(file: Path, answer: dict[str, Any]) -> None:
     asset = answer["asset"]
     out.print(f"[bold]{escape(str(file))}[/] {asset['media_type']} {asset['width']}x{asset['height']}")
-    table = Table("annotator", "answer", box=None, pad_edge=False)
-    for name, result in answer["results"].items():
-        table.add_row(name, escape(_sentence(result)))
-    out.print(table)
+    _show_columns(("annotator", "answer"), *((name, _sentence(result)) for name, result in answer["results"].items()))
+
+
+def _show_columns(head: tuple[str, str], *rows: tuple[str, str]) -> None:
+    """Two columns, the second as long as it is: what is cut off cannot be copied."""
+    width = max(len(first) for first, _ in (head, *rows))
+    out.print(f"{head[0]:<{width}}  {head[1]}", style="bold", markup=False)
+    for first, second in rows:
+        out.print(f"{first:<{width}}  {second}", markup=False)
 
 
 def _sentence(result: dict[str, Any]) -> str:

@@ -89,7 +89,7 @@ def verify(
 def train_embedded(
     name: Annotated[str | None, typer.Argument(help="One embedded model; each of them when left out.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the weights go; the package when left out.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is random.")] = 0,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop training after this long.")] = None,
     resume: Annotated[bool, typer.Option("--resume/--afresh", help="Go on from the last checkpoint.")] = True,
     manifest: Rows = None,

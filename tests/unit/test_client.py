@@ -190,7 +190,9 @@ def test_a_service_that_is_not_there_is_said_to_be_so(connect: Callable[..., Cli
     assert found.remedy == "start it with: make run"
 
 
-@pytest.mark.parametrize("url", ["http://[", "http://host:99999", "nonsense", "", "ftp://127.0.0.1", "http://"])
+@pytest.mark.parametrize(
+    "url", ["http://[", "http://host:port", "http://host:99999", "nonsense", "", "ftp://127.0.0.1", "http://"]
+)
 def test_what_is_no_address_is_refused(connect: Callable[..., Client], url: str) -> None:
     assert refused(lambda: connect(url).search_text("x")).code in ("bad_request", "unavailable")
 
