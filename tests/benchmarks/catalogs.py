@@ -13,6 +13,8 @@ from tests.benchmarks.report import progress
 
 DIM = 512
 OWNERS = 100
+RUN = 1000
+"""Contents that one owner posts in a row."""
 PAGE = 10_000
 CENTRES = 1000
 SPREAD = 0.7
@@ -35,7 +37,7 @@ def queries(count: int) -> Floats:
 
 
 def fill(path: Path, count: int, revision: str) -> None:
-    """A SQLite catalog with ``count`` pictures of ``OWNERS`` owners; picture i has vector id i + 1."""
+    """A SQLite catalog with ``count`` pictures of at most ``OWNERS`` owners; picture i has vector id i + 1."""
     catalog = Catalog.open(f"sqlite:///{path}")
     for number, page in enumerate(pages(count)):
         items = [(_content(number * PAGE + place), vector) for place, vector in enumerate(page)]
@@ -60,10 +62,10 @@ def exact(count: int, asked: Floats, k: int) -> NDArray[np.int64]:
 
 
 def _content(number: int) -> NewContent:
-    # Digests that ascend, and so append to the catalog's indexes, fill a million rows in minutes; a search never
-    # looks at their order.
-    digest = f"{number:064x}"
-    return NewContent(f"a{number:08}", f"owner{number % OWNERS}", "image", "image/jpeg", digest, 1, f"f/{number}")
+    # Digests that ascend and owners that post in runs append to the catalog's indexes, so that a million rows are
+    # written in minutes; a search never looks at their order.
+    owner, digest = f"owner{number // RUN % OWNERS}", f"{number:064x}"
+    return NewContent(f"a{number:08}", owner, "image", "image/jpeg", digest, 1, f"f/{number}")
 
 
 def _around(centres: Floats, count: int, seed: int) -> Floats:
