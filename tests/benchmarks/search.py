@@ -17,8 +17,8 @@ from tests.benchmarks.report import Result, progress, table
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (2_000, 20_000)
-INVERTED = ("IVF256,Flat", 16)
-"""The inverted file that is measured beside ``Flat``, and the lists it visits."""
+KINDS = (("Flat", 1, 1), ("Flat", 1, 2), ("IVF256,Flat", 16, 1))
+"""Index factory, lists visited and threads of FAISS."""
 
 
 def run(quick: bool) -> Result:
@@ -41,15 +41,14 @@ def run(quick: bool) -> Result:
 
 
 def _in_shards(path: Path, count: int) -> list[dict[str, Any]]:
-    asked = catalogs.queries(200 if count > 100_000 else 480)
+    asked = catalogs.queries(100 if count > 100_000 else 480)
     truth = alone(catalogs.exact, count, asked, shards.K)
-    factories = [("Flat", 1)] + ([INVERTED] if count >= 20_000 else [])
     rows = []
-    for factory, nprobe in factories:
-        measured = alone(shards.measure, path, count, encoder512.model().key, factory, nprobe, asked)
+    for factory, nprobe, threads in KINDS:
+        measured = alone(shards.measure, path, count, encoder512.model().key, factory, nprobe, threads, asked)
         hits = [len(np.intersect1d(found, true)) for found, true in zip(measured.found, truth, strict=True)]
         figures = {name: value for name, value in asdict(measured).items() if name != "found"}
-        label = factory if factory == "Flat" else f"{factory} nprobe {nprobe}"
+        label = f"{factory}{f' nprobe {nprobe}' if nprobe > 1 else ''}, {threads} thread{'s'[: threads - 1]}"
         rows.append({"count": count, "index": label, "recall": sum(hits) / truth.size} | figures)
         progress(f"search: {rows[-1]}")
     return rows

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.catalog import Catalog
-from serve_app.config import load_resources
 from serve_app.retrieval.shard import Query, Shard
 from tests.benchmarks import catalogs
 
@@ -34,9 +33,11 @@ class Measured:
     found: NDArray[np.int64]
 
 
-def measure(path: Path, count: int, revision: str, factory: str, nprobe: int, asked: catalogs.Floats) -> Measured:
+def measure(
+    path: Path, count: int, revision: str, factory: str, nprobe: int, threads: int, asked: catalogs.Floats
+) -> Measured:
     """Load the catalog at ``path``; ask every query of ``asked`` alone, with an owner left out, and in batches."""
-    faiss.omp_set_num_threads(load_resources().cpu.deployments["faiss_shard"].threads)
+    faiss.omp_set_num_threads(threads)
     catalog = Catalog.open(f"sqlite:///{path}")
     catalog.vectors.head()
     before = _resident_bytes()
