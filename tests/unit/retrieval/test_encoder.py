@@ -54,6 +54,16 @@ def encoded(pixels: NDArray[np.uint8], how: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
+@cache
+def png(width: int, height: int) -> bytes:
+    return encoded(picture(width, height), "PNG", compress_level=1)
+
+
+@cache
+def jpeg(width: int, height: int) -> bytes:
+    return encoded(picture(width, height), "JPEG", quality=92)
+
+
 def difference(data: bytes, resize: str, interpolation: str) -> NDArray[np.float64]:
     """How far our tensor is from open_clip's, in steps of the 8-bit scale."""
     ours = ImageTower(spec(resize, interpolation), None).prepare(data)  # type: ignore[arg-type]
@@ -73,18 +83,18 @@ def difference(data: bytes, resize: str, interpolation: str) -> NDArray[np.float
     [(224, 224), (225, 224), (224, 225), (300, 301), (447, 333), (640, 427), (100, 61), (37, 211), (1, 9), (1500, 300)],
 )
 def test_a_picture_becomes_what_open_clip_makes_of_it(width: int, height: int, resize: str, interpolation: str) -> None:
-    found = difference(encoded(picture(width, height), "PNG"), resize, interpolation)
+    found = difference(png(width, height), resize, interpolation)
     # The same filter on the same grid; the last bit may round the other way where the crop's edge is no whole number.
     assert found.max() < 2.01
     assert found.mean() < 0.01
 
 
 @pytest.mark.parametrize(("resize", "interpolation"), MODES)
-@pytest.mark.parametrize(("width", "height"), [(1001, 777), (1501, 1001), (777, 1002)])
+@pytest.mark.parametrize(("width", "height"), [(1001, 777), (701, 1002)])
 def test_a_large_picture_loses_little_to_the_first_reduction(
     width: int, height: int, resize: str, interpolation: str
 ) -> None:
-    found = difference(encoded(picture(width, height), "PNG"), resize, interpolation)
+    found = difference(png(width, height), resize, interpolation)
     # It is reduced twice, to double the size and to the size: two filters blur where one does, by a step or so on
     # average; half a pixel beside the right grid would be ten times that.
     assert found.max() < 24
@@ -93,7 +103,7 @@ def test_a_large_picture_loses_little_to_the_first_reduction(
 
 @pytest.mark.parametrize(("resize", "interpolation"), MODES)
 def test_a_large_jpeg_may_decode_at_a_fraction_of_its_size(resize: str, interpolation: str) -> None:
-    found = difference(encoded(picture(2403, 1601), "JPEG", quality=92), resize, interpolation)
+    found = difference(jpeg(1403, 902), resize, interpolation)
     # libjpeg's reduction cuts frequencies where bicubic fades them out; only edges notice.
     assert found.max() < 32
     assert found.mean() < 3
