@@ -24,7 +24,6 @@ class ShardRecipe:
     shards: int = 1
     factory: str = "Flat"
     nprobe: int = 1
-    threads: int = 0
 
 
 @serve.deployment
@@ -33,12 +32,8 @@ class FaissShard:
 
     def __init__(self, recipe: ShardRecipe) -> None:
         # Here, not above: what builds the application imports this file and has no use for FAISS.
-        import faiss
-
         from serve_app.retrieval.shard import Shard
 
-        if recipe.threads:
-            faiss.omp_set_num_threads(recipe.threads)
         catalog = Catalog.open(recipe.catalog)
         self.shard = Shard(
             catalog.vectors, recipe.revision, recipe.dim, shard=recipe.shard, shards=recipe.shards,

@@ -10,9 +10,12 @@ from typing import Protocol
 
 from ray import serve
 
+from serve_app.errors import Problem
+
 log = logging.getLogger("mediaverse")
 
 IDLE_S = 0.5
+LONGEST_PAUSE_S = 30.0
 
 
 class Work(Protocol):
@@ -51,14 +54,18 @@ class JobRunner:
             log.exception("could not look for assets without a vector")
 
     async def _run(self, number: int) -> None:
+        pause = IDLE_S
         while True:
             try:
                 if await self.work.work_once(f"{self.name}:{number}"):
+                    pause = IDLE_S
                     continue
-            except Exception:
-                log.exception("a job went wrong; its lease will run out and it is tried again")
+                pause = IDLE_S
+            except Exception as error:
+                pause = min(LONGEST_PAUSE_S, 2 * pause)
+                log.error("no work for %g s: %s", pause, error, exc_info=not isinstance(error, Problem))
             try:
-                await asyncio.wait_for(self.woken.wait(), IDLE_S)
+                await asyncio.wait_for(self.woken.wait(), pause)
             except TimeoutError:
                 continue
             self.woken.clear()

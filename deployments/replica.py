@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from serve_app.models.store import Store
 
 Payload = bytes | list[ray.ObjectRef]
 Out = TypeVar("Out")
+
+log = logging.getLogger("mediaverse")
 
 BY_REFERENCE_ABOVE = 1_000_000
 """Bytes from which a payload travels through the object store: by value it costs more (and fails above 4 MiB)."""
@@ -49,11 +53,21 @@ class ModelReplica:
         self.batchers: list[Batcher[Any, Any]] = []
         self.sizes = BatchSizes()
         self.workers = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), thread_name_prefix="prepare")
-        try:
-            self.files = Store(Path(recipe.home)).locate(self.model)
-            self.load()
-        except Problem as problem:
-            self.problem = problem
+        self.loading = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        """Find the weights and load them; what is wrong with them becomes this replica's answer."""
+        with self.loading:
+            try:
+                self.files = Store(Path(self.recipe.home)).locate(self.model)
+                self.load()
+                self.problem = None
+            except Problem as problem:
+                self.problem = problem
+            except Exception as error:
+                log.exception("%s does not load", self.model.key)
+                self.problem = Problem("unavailable", f"{self.model.key}: {error}", "mediaverse models verify")
 
     def load(self) -> None:
         """Open the sessions from ``self.files`` and run each once, so that ready means warm."""
@@ -80,11 +94,13 @@ class ModelReplica:
             raise self.problem
 
     async def status(self) -> dict[str, str | None]:
-        """How this task stands, for ``/health/ready``."""
+        """How this task stands, for ``/health/ready``; weights that came meanwhile are taken up."""
+        if self.problem and not self.loading.locked():
+            await self.in_thread(self._open)
         return {
             "task": self.model.task,
             "model": self.model.name,
             "revision": self.model.revision,
             "state": "unavailable" if self.problem else "ready",
-            "remedy": self.problem.remedy if self.problem else None,
+            "remedy": (self.problem.remedy or self.problem.detail) if self.problem else None,
         }

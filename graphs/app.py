@@ -44,8 +44,7 @@ def build_app(args: AppArgs) -> Application:
     objects = model(ObjectDetector, "object_detector", "object_detection")
     faces = model(FaceDetector, "face_detector", "face_detection")
     shards = [
-        _sized(FaissShard, "faiss_shard", column, suffix=str(i)).bind(_shard(args, rows, column, i))
-        for i in range(args.shards)
+        _sized(FaissShard, "faiss_shard", column, suffix=str(i)).bind(_shard(args, rows, i)) for i in range(args.shards)
     ]
     recommender = _sized(Recommender, "recommender", column).bind()
 
@@ -68,7 +67,7 @@ def build_app(args: AppArgs) -> Application:
         assets=AssetGraph(image, retrieval, runner),
         retrieval=retrieval,
         recommendation=RecommendationGraph(retrieval, recommender),
-        health=HealthGraph(args.profile, models, asked),
+        health=HealthGraph(args.profile, models, asked, places),
         max_upload_bytes=args.max_upload_mb * 1024 * 1024,
     )
     return _sized(Ingress, "ingress", column).bind(services)
@@ -82,11 +81,10 @@ def _column(args: AppArgs) -> Column:
     return table.gpu if args.resources == "gpu" else table.cpu
 
 
-def _shard(args: AppArgs, rows: dict[str, Any], column: Column, number: int) -> ShardRecipe:
+def _shard(args: AppArgs, rows: dict[str, Any], number: int) -> ShardRecipe:
     encoder = rows["cross_modal_embedding"]
     return ShardRecipe(
-        args.catalog_url, encoder.key, encoder.clip.dim, number, args.shards, args.index, args.nprobe,
-        column.deployments["faiss_shard"].threads,
+        args.catalog_url, encoder.key, encoder.clip.dim, number, args.shards, args.index, args.nprobe
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,7 +23,6 @@ log = logging.getLogger("mediaverse")
 
 ORIGINAL = "original"
 LEASE_S = 20.0
-_CHUNK = 1024 * 1024
 _PAGE = 1000
 
 TAGS = {"object_detection": "object", "action_recognition": "action", "face_recognition": "person"}
@@ -72,11 +71,9 @@ class AssetGraph:
         asset = await asyncio.to_thread(self._catalog.assets.get, id)
         if path != ORIGINAL:
             raise Problem("not_found", f"this asset has no file {path[:200]!r}; there is {ORIGINAL}")
-        local = self._files.locate(asset.file) if self._files.local else None
-        return ports.Download(
-            asset.media_type, asset.bytes, asset.id.rsplit("/", 1)[-1],
-            path=local, chunks=None if local else self._chunks(asset.file),
-        )  # fmt: skip
+        # Opened here: a file that is deleted from now on is still read to its end.
+        stream = await asyncio.to_thread(self._files.open, asset.file)
+        return ports.Download(asset.media_type, asset.bytes, asset.id.rsplit("/", 1)[-1], stream)
 
     async def delete(self, id: str) -> None:
         """Delete the asset with its vectors and tags, then its files; a search from now on does not find it."""
@@ -124,8 +121,10 @@ class AssetGraph:
         )  # fmt: skip
         try:
             asset, created = await asyncio.to_thread(self._catalog.assets.add, row, idempotency_key=new.idempotency_key)
-        except Exception:
-            await asyncio.to_thread(self._files.delete, [file])
+        except (Problem, ValueError) as error:
+            # Only what was refused for certain: a commit whose answer was lost may have kept the row.
+            if isinstance(error, ValueError) or error.status < 500:
+                await asyncio.to_thread(self._files.delete, [file])
             raise
         if not created:
             await asyncio.to_thread(self._files.delete, [file])
@@ -214,11 +213,6 @@ class AssetGraph:
                 data = text or await asyncio.to_thread(self._files.read, str(content.file))
                 vector = await self.retrieval.embed(content.modality, data)
             await asyncio.to_thread(vectors.put, *key, vector)
-
-    async def _chunks(self, file: str) -> AsyncIterator[bytes]:
-        with self._files.open(file) as stream:
-            while chunk := await asyncio.to_thread(stream.read, _CHUNK):
-                yield chunk
 
 
 async def _patiently(work: Callable[[], Awaitable[Any]], tries: int = 4) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from graphs.calls import call
 from graphs.image import Models
+from graphs.retrieval import Places
 from serve_app.errors import Problem
 from serve_app.wire import schemas
 
@@ -21,10 +22,11 @@ class HealthGraph:
     profile: str
     models: Models
     deployments: dict[str, Any]
+    places: Places
 
     async def ready(self) -> schemas.Readiness:
         """Ready when every deployment answers and has run its model; tasks nobody serves are named with a remedy."""
-        states = await asyncio.gather(*(self._status(task) for task in self.deployments))
+        states = await asyncio.gather(self._catalog(), *(self._status(task) for task in self.deployments))
         unserved = [
             schemas.TaskStatus(task=task, title=note.title, state="unavailable", remedy=note.remedy)
             for task, note in self.models.manifest.tasks.items()
@@ -32,6 +34,14 @@ class HealthGraph:
         ]
         ready = all(state.state == "ready" for state in states)
         return schemas.Readiness(ready=ready, profile=self.profile, tasks=[*states, *unserved])
+
+    async def _catalog(self) -> schemas.TaskStatus:
+        try:
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                await asyncio.to_thread(lambda: self.places.catalog.vectors.head())
+        except (Problem, TimeoutError) as problem:
+            return schemas.TaskStatus(task="catalog", title="Catalog", state="unavailable", remedy=str(problem) or None)
+        return schemas.TaskStatus(task="catalog", title="Catalog", state="ready")
 
     async def _status(self, task: str) -> schemas.TaskStatus:
         note = self.models.manifest.tasks.get(task)

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphs.calls import call
 from graphs.retrieval import RetrievalGraph, nobody_else
+from serve_app.catalog import validate_id
 from serve_app.recommendation.blend import blend, scatter
 from serve_app.recommendation.seeds import Scatter, Seed
 from serve_app.retrieval.hits import MODALITIES, Floats, Hits
@@ -33,6 +34,7 @@ class RecommendationGraph:
         A user without posts of a type gets empty lists for it. The draws are seeded: the same state of the catalog
         gives the same answer.
         """
+        validate_id(user, "user")
         answers = await asyncio.gather(*(self._from_posts(user, k, modality) for modality in MODALITIES))
         return dict(zip(MODALITIES, answers, strict=True))
 

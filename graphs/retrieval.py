@@ -14,7 +14,7 @@ import numpy as np
 from deployments.replica import ship
 from graphs.calls import call
 from graphs.image import digest
-from serve_app.catalog import Catalog, Files, Filter, NewContent, parse_filter
+from serve_app.catalog import Catalog, Files, Filter, NewContent, parse_filter, validate_id
 from serve_app.errors import Problem
 from serve_app.media import images
 from serve_app.retrieval.hits import MODALITIES, Floats, Hits, Ids, Query, merge
@@ -122,6 +122,7 @@ class RetrievalGraph:
 
     async def retrieve(self, type: str, user: str, k: int, data: bytes) -> dict[str, Any]:
         """The answer that existing nodes expect: a ranking a modality, or a sentence where nobody else has any."""
+        validate_id(user, "user")
         if type == "image":
             images.inspect(data)
         found = await self.find(await self.embed(type, data), k, without_owner=user)
@@ -139,8 +140,10 @@ class RetrievalGraph:
         )  # fmt: skip
         try:
             added = await asyncio.to_thread(self.places.catalog.contents.add, content, vector, self.places.revision)
-        except Exception:
-            await asyncio.to_thread(self.places.files.delete, [file])
+        except (Problem, ValueError) as error:
+            # Only what was refused for certain: a commit whose answer was lost may have kept the row.
+            if isinstance(error, ValueError) or error.status < 500:
+                await asyncio.to_thread(self.places.files.delete, [file])
             raise
         await asyncio.to_thread(self.places.files.delete, list(added.obsolete_files))
 

@@ -17,7 +17,8 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from serve_app.config import ServeConfig, check_config
+from serve_app.catalog import Catalog, Files
+from serve_app.config import AppArgs, ServeConfig, check_config
 from serve_app.errors import Problem
 
 READY_WITHIN_S = 600.0
@@ -27,6 +28,8 @@ STOP_WITHIN_S = 60.0
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A cluster of its own: joining whichever runs here would put the data into that one's home.
+    "RAY_ADDRESS": "local",
 }
 
 
@@ -37,8 +40,10 @@ def serve(config: Path, console: Console) -> int:
     """
     if faults := check_config(config):
         raise Problem("bad_request", "\n".join(faults))
-    options = ServeConfig.model_validate(yaml.safe_load(config.read_text(encoding="utf-8"))).http_options
+    parsed = ServeConfig.model_validate(yaml.safe_load(config.read_text(encoding="utf-8")))
+    options = parsed.http_options
     _require_free(options.host, options.port)
+    _require_places(parsed.applications[0].args)
     for number in (signal.SIGINT, signal.SIGTERM):
         # Set even where a shell's ``&`` has them ignored, so that this process and its child can be stopped.
         signal.signal(number, _interrupt)
@@ -54,6 +59,17 @@ def serve(config: Path, console: Console) -> int:
         return 0
     finally:
         _stop(process)
+
+
+def _require_places(args: AppArgs) -> None:
+    """Open the catalog and write to the files' place once, so that what is wrong is said here and not by replicas."""
+    try:
+        args.home_path.mkdir(parents=True, exist_ok=True)
+        files = Files(args.files_url)
+        files.delete([files.put(b"")])
+    except OSError as error:
+        raise Problem("unavailable", f"{args.home_path} cannot be used: {error.strerror or error}") from error
+    Catalog.open(args.catalog_url).close()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -100,7 +116,9 @@ def _announce(process: subprocess.Popen[bytes], url: str, started: float, consol
             if answer.status_code == 200:
                 _welcome(url, body, time.monotonic() - started, console)
                 return
-            if any(task["state"] == "unavailable" for task in body["tasks"] if task.get("model")):
+            # What is not there will not come by waiting; what is starting will.
+            states = {task["state"] for task in body["tasks"] if task.get("model") or task["state"] == "starting"}
+            if "starting" not in states and "unavailable" in states:
                 _explain(body, console)
                 return
             time.sleep(0.25)
@@ -111,7 +129,7 @@ def _welcome(url: str, body: dict[str, object], seconds: float, console: Console
         f"\n[bold green]ready[/] after {seconds:.0f} s with the {body['profile']} models\n\n"
         f"  try it      {url}/docs\n"
         f"  what runs   {url}/health/ready\n"
-        "  dashboard   http://127.0.0.1:8265 (token: .venv/bin/ray get-auth-token)\n\n"
+        "  dashboard   the address that Ray has printed above (token: .venv/bin/ray get-auth-token)\n\n"
         "In another terminal:\n"
         "  .venv/bin/mediaverse annotate PICTURE\n"
         "  .venv/bin/mediaverse index FOLDER --owner you\n"
@@ -133,6 +151,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     """Interrupt ``serve run`` as Ctrl-C does, which takes Serve and Ray down; kill the group if it hangs."""
     if process.poll() is not None:
         return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # it is stopping already
     for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, how)

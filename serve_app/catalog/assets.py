@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, Select, delete, insert, select
 
 from serve_app.catalog import contents, jobs
 from serve_app.catalog.asset_rows import insert_assets, known_id, missing, taken
-from serve_app.catalog.checks import clean_error, validate_id, validate_limit, validate_text
+from serve_app.catalog.checks import clean_error, validate_asset_id, validate_id, validate_limit, validate_text
 from serve_app.catalog.cursors import decode_cursor, encode_cursor
 from serve_app.catalog.engine import Clock, Database
 from serve_app.catalog.filters import Filter
@@ -132,7 +132,7 @@ class Assets:
 def _check(new: NewAsset) -> None:
     validate_id(new.owner, "owner")
     if new.id is not None:
-        validate_id(new.id)
+        validate_asset_id(new.id)
     if new.description is not None:
         validate_text(new.description, "description")
     if new.kind not in KINDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from serve_app.errors import Problem
@@ -9,6 +10,7 @@ from serve_app.errors import Problem
 MAX_ID_BYTES = 512
 MAX_ERROR_CHARACTERS = 4000
 MAX_PAGE = 1000
+_PART = re.compile(r"/(annotations|renditions|files/[^/]*)$")
 
 
 def validate_id(value: str, what: str = "id") -> str:
@@ -22,6 +24,17 @@ def validate_id(value: str, what: str = "id") -> str:
         raise Problem("bad_request", f"{what} holds a control character or half a character")
     if len(value.encode()) > MAX_ID_BYTES:
         raise Problem("bad_request", f"{what} is longer than {MAX_ID_BYTES} bytes in UTF-8")
+    return value
+
+
+def validate_asset_id(value: str) -> str:
+    """Return ``value`` if it may name an asset and be reached by its address; Problem("bad_request") otherwise.
+
+    Clients resolve ``.`` and ``..`` before they send, and the address of an asset's parts starts with the asset's own.
+    """
+    validate_id(value)
+    if any(part in (".", "..") for part in value.split("/")) or _PART.search(value):
+        raise Problem("bad_request", "an id has no part . or .., and does not end like the address of an asset's part")
     return value
 
 

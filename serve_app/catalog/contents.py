@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
 from serve_app.catalog import vectors
 from serve_app.catalog.asset_rows import insert_assets, taken
-from serve_app.catalog.checks import validate_id
+from serve_app.catalog.checks import validate_asset_id, validate_id
 from serve_app.catalog.engine import Clock, Database, next_number, next_numbers
 from serve_app.catalog.rows import Content, ContentAdded, NewAsset, NewContent, StageName, StageState
 from serve_app.catalog.schema import answers, assets, contents, tags
@@ -52,7 +52,7 @@ class Contents:
         """Like ``add`` for each item, in one transaction: all or none. Fast where ids and contents are all new."""
         checked = [(new, vectors.pack(vector)) for new, vector in items]
         for new, _ in checked:
-            validate_id(new.asset_id)
+            validate_asset_id(new.asset_id)
             validate_id(new.owner, "owner")
 
         def work(connection: Connection) -> list[ContentAdded]:

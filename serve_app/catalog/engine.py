@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from serve_app.catalog.schema import counters
@@ -150,4 +150,8 @@ def _as_problems() -> Iterator[None]:
     except OperationalError as error:
         if _worth_retrying(error):
             raise Problem("overloaded", "the catalog's database is busy") from error
-        raise Problem("unavailable", "the catalog's database does not answer") from error
+        raise Problem("unavailable", f"the catalog's database does not answer: {error.orig}") from error
+    except DatabaseError as error:
+        if isinstance(error, IntegrityError | ProgrammingError | DataError):
+            raise
+        raise Problem("unavailable", f"the catalog's database cannot be used: {error.orig}") from error

@@ -36,17 +36,22 @@ class Files:
         """Store ``data`` and give its path. On a local disk the file is complete and on disk before it has its name.
 
         ``suffix`` is like ".jpg", chosen by the server from the content; ValueError for anything else.
+        Raises Problem("unavailable") when the store is full or read-only; nothing is left then.
         """
         if not _SUFFIX.fullmatch(suffix):
             raise ValueError(f"a suffix is like .jpg, not {suffix!r}")
         name = uuid.uuid4().hex
         path = f"{name[:2]}/{name}/original{suffix}"
         source = io.BytesIO(data) if isinstance(data, bytes) else data
-        if self.local:
-            _write_durably(Path(self._place(path)), source)
-        else:
-            with self._fs.open(self._place(path), "wb") as target:
-                shutil.copyfileobj(source, target)
+        try:
+            if self.local:
+                _write_durably(Path(self._place(path)), source)
+            else:
+                with self._fs.open(self._place(path), "wb") as target:
+                    shutil.copyfileobj(source, target)
+        except OSError as error:
+            shutil.rmtree(Path(self._place(path)).parent, ignore_errors=True) if self.local else None
+            raise Problem("unavailable", f"the file cannot be stored: {error.strerror or error}") from error
         return path
 
     def read(self, path: str) -> bytes:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from serve_app.wire import schemas
 
@@ -30,13 +30,12 @@ class NewAsset:
 
 @dataclass(frozen=True)
 class Download:
-    """A stored file on its way out; ``path`` where it lies on this machine, else ``chunks``."""
+    """A stored file on its way out; whoever sends ``stream`` closes it."""
 
     media_type: str
     size: int
     name: str
-    path: str | None = None
-    chunks: AsyncIterator[bytes] | None = None
+    stream: BinaryIO
 
 
 class ImagePort(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -19,16 +20,16 @@ RETRY_AFTER_S = 2
 _BY_STATUS = {status: code for code, status in reversed(CODES.items())}
 
 
-def problem_response(problem: Problem) -> JSONResponse:
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """``problem`` as problem+json; refusals under load carry ``Retry-After``."""
     status = problem.status
     body = ProblemDetail(
         title=status.phrase, status=status, code=problem.code, detail=problem.detail, remedy=problem.remedy
     )
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return JSONResponse(
-        body.model_dump(exclude_none=True), status, headers=headers, media_type="application/problem+json"
-    )
+    extra = dict(headers or {})
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        extra["Retry-After"] = str(RETRY_AFTER_S)
+    return JSONResponse(body.model_dump(exclude_none=True), status, extra, media_type="application/problem+json")
 
 
 def install(app: FastAPI) -> None:
@@ -48,7 +49,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code = _BY_STATUS.get(status, "bad_request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal")
-    return problem_response(Problem(code, str(error.detail)))
+    return problem_response(Problem(code, str(error.detail)), error.headers)
 
 
 async def _validation(request: Request, error: Exception) -> JSONResponse:

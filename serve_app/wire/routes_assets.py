@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import BinaryIO
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from serve_app.errors import Problem
 from serve_app.wire.ports import Download, NewAsset
@@ -15,6 +20,7 @@ from serve_app.wire.uploads import read_upload
 
 router = APIRouter(prefix="/v1/assets", tags=["assets"])
 
+_CHUNK = 1024 * 1024
 _FIELDS = {
     "owner": "who posts it",
     "id": "the client's own id; generated when left out",
@@ -68,6 +74,7 @@ async def get_annotations(id: str, behind: Behind) -> Response:
     return reply(await behind.assets.annotations(id))
 
 
+@router.head("/{id:path}/files/{path}", include_in_schema=False)
 @router.get("/{id:path}/files/{path}", response_class=Response, responses=problem_docs(404))
 async def get_file(id: str, path: str, behind: Behind) -> Response:
     """A stored file: ``original``. Range requests are answered."""
@@ -94,8 +101,27 @@ def _send(download: Download) -> Response:
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(download.name)}",
         "Content-Security-Policy": "sandbox",
     }
-    if download.path is not None:
-        return FileResponse(download.path, media_type=download.media_type, headers=headers)
-    assert download.chunks is not None
-    headers["Content-Length"] = str(download.size)
-    return StreamingResponse(download.chunks, media_type=download.media_type, headers=headers)
+    try:
+        return _OpenFile(download.stream, media_type=download.media_type, headers=headers)
+    except OSError:  # not a file of this machine
+        headers["Content-Length"] = str(download.size)
+        return StreamingResponse(_chunks(download.stream), media_type=download.media_type, headers=headers)
+
+
+class _OpenFile(FileResponse):
+    """Sends a file that is open already, ranges too, and closes it: it may be deleted by its name meanwhile."""
+
+    def __init__(self, stream: BinaryIO, *, media_type: str, headers: dict[str, str]) -> None:
+        number = stream.fileno()
+        super().__init__(f"/proc/self/fd/{number}", 200, headers, media_type, stat_result=os.fstat(number))
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._stream:
+            await super().__call__(scope, receive, send)
+
+
+async def _chunks(stream: BinaryIO) -> AsyncIterator[bytes]:
+    with stream:
+        while chunk := await asyncio.to_thread(stream.read, _CHUNK):
+            yield chunk

@@ -11,12 +11,14 @@ from serve_app.wire.schemas import Readiness
 router = APIRouter(tags=["operations"])
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> JSONResponse:
     """200 as long as the door answers."""
     return JSONResponse({"live": True})
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
 async def ready(behind: Behind) -> Response:
     """200 once every model of the profile has run; names each task's model, revision, state and remedy."""

@@ -13,7 +13,9 @@ from serve_app.wire.routes_search import MAX_K
 from serve_app.wire.routing import Behind, problem_docs
 from serve_app.wire.uploads import read_body
 
-router = APIRouter(prefix="/mv_retrieval/v0.1", tags=["existing nodes"], responses=problem_docs(400, 409, 413, 422))
+router = APIRouter(
+    prefix="/mv_retrieval/v0.1", tags=["existing nodes"], responses=problem_docs(400, 409, 413, 415, 422, 503)
+)
 
 _RAW = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from serve_app.errors import Problem
 from serve_app.wire.routing import Behind, problem_docs, reply
 from serve_app.wire.schemas import SearchResult, TextQuery
-from serve_app.wire.uploads import read_json, read_upload
+from serve_app.wire.uploads import media_type, read_json, read_upload
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
@@ -40,7 +40,7 @@ _BODY = {
 )
 async def search(request: Request, behind: Behind) -> Response:
     """The nearest texts and pictures, each modality on its own, best first."""
-    if request.headers.get("content-type", "").startswith("application/json"):
+    if media_type(request) == "application/json":
         query = _parse(dict(await read_json(request)))
         return reply(await behind.retrieval.search_text(query))
     upload, fields = await read_upload(request, behind.max_upload_bytes)

@@ -12,8 +12,8 @@ from serve_app.wire.ports import Services
 from serve_app.wire.schemas import ProblemDetail
 
 
-def services(request: Request) -> Services:
-    """The services that the application was created with."""
+async def services(request: Request) -> Services:
+    """The services that the application was created with; async, since FastAPI runs others in a thread."""
     found: Services = request.app.state.services
     return found
 

@@ -35,7 +35,7 @@ async def read_upload(request: Request, limit: int) -> tuple[Upload, dict[str, s
     JSON is where a URL would come; input by URL is disabled. Raises ``bad_request``, ``too_large``,
     ``unsupported_media`` or ``url_input_disabled``.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = media_type(request)
     if content_type == "application/json":
         _refuse_url(await read_json(request))
     if content_type != "multipart/form-data":
@@ -45,6 +45,11 @@ async def read_upload(request: Request, limit: int) -> tuple[Upload, dict[str, s
     if declared.isdigit() and int(declared) > limit + _FIELD_BYTES:
         raise _too_large(limit)
     return await _read_form(_bounded(request, limit + _FIELD_BYTES), limit)
+
+
+def media_type(request: Request) -> str:
+    """The declared media type of a body, without parameters, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def read_json(request: Request) -> Mapping[str, Any]:
@@ -88,6 +93,8 @@ async def _read_form(request: Request, limit: int) -> tuple[Upload, dict[str, st
         if len(data) > limit:
             raise _too_large(limit)
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        if len(form.multi_items()) > len(form):
+            raise Problem("bad_request", "a field stands twice in the form")
         return Upload(data, file.filename), fields
 
 

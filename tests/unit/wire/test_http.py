@@ -1,6 +1,6 @@
 """The HTTP door over a small fake of what is behind it."""
 
-import asyncio
+import io
 import json
 from datetime import UTC, datetime
 
@@ -57,12 +57,7 @@ class Fake:
 
     async def download(self, id, path):
         self.note("download", id, path)
-
-        async def chunks():
-            yield b"<script>"
-            await asyncio.sleep(0)
-
-        return Download("text/plain", 8, "naïve.html", chunks=chunks())
+        return Download("text/plain", 8, "naïve.html", io.BytesIO(b"<script>"))
 
     async def delete(self, id):
         self.note("delete", id)
@@ -173,6 +168,12 @@ def test_an_asset_is_accepted_with_its_location(http, fake):
     assert http.get(answer.headers["location"]).json()["id"] == "a b/ü"
 
 
+def test_a_field_that_stands_twice_is_refused(http, fake):
+    twice = [("file", ("f", b"a")), ("owner", (None, "a")), ("owner", (None, "b"))]
+    assert_problem(http.post("/v1/assets", files=twice), 400, "bad_request")
+    assert fake.asked == []
+
+
 def test_an_asset_without_owner_or_with_unknown_fields_is_refused(http, fake):
     assert_problem(http.post("/v1/assets", files={"file": b"a"}), 400, "bad_request")
     refused = http.post("/v1/assets", files={"file": b"a"}, data={"owner": "a", "onwer": "b"})
@@ -274,12 +275,15 @@ def test_unknown_routes_methods_and_crashes_are_problems_too():
     fake = Fake(RuntimeError("secret path /etc"))
     http = TestClient(create_app(Services(*[fake] * 5)), raise_server_exceptions=False)
     assert_problem(http.get("/nowhere"), 404, "not_found")
-    assert_problem(http.put("/v1/assets/x"), 405, "method_not_allowed")
+    refused = http.put("/v1/assets/x")
+    assert_problem(refused, 405, "method_not_allowed")
+    assert refused.headers["allow"]
     assert "secret" not in assert_problem(http.get("/v1/assets/x"), 500, "internal")["detail"]
 
 
 def test_health_and_docs(http):
     assert http.get("/health/live").json() == {"live": True}
+    assert http.head("/health/live").status_code == http.head("/health/ready").status_code == 200
     assert http.get("/health/ready").status_code == 200
     waiting = TestClient(create_app(Services(*[Fake(Problem("overloaded", "x"))] * 5)))
     assert waiting.get("/health/ready").status_code == 503
