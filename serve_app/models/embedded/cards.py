@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ def measured(report: Report, recipe: Recipe) -> str:
     """The part of a card that a training knows, as Markdown."""
     lines = [
         f"Made by `mediaverse models train-embedded {report.name}` with seed {report.seed}: {report.steps} steps of "
-        f"{recipe.batch} out of {recipe.scenes} generated scenes, {report.minutes:.0f} minutes on 2 cores.",
+        f"{recipe.batch} out of {recipe.scenes} generated scenes, {report.minutes:.0f} minutes on {os.cpu_count()} cores.",
         "",
         "| file | bytes | sha256 |",
         "|---|---|---|",

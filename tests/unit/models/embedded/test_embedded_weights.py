@@ -28,7 +28,7 @@ PACKAGE = Path(str(files("serve_app.models.embedded")))
 WEIGHTS = PACKAGE / "weights"
 NAMES = ("clip_image.onnx", "clip_text.onnx", "clip_tokenizer.json", "shapes.onnx")
 CONTEXT, DIM = 40, 256
-THRESHOLD, NMS_IOU = 0.55, 0.5
+THRESHOLD, NMS_IOU = 0.6, 0.5
 Vectors = NDArray[np.float32]
 
 
@@ -167,5 +167,5 @@ def test_the_detector_finds_shapes_on_held_out_photographs() -> None:
         truth, rows = boxes[boxes[:, 4] >= 0], detections(output, THRESHOLD, NMS_IOU)
         match = (iou_matrix(truth[:, :4], rows[:, :4]) >= 0.5) & (truth[:, 4:5] == rows[None, :, 5])
         there, hit, claimed = there + len(truth), hit + int(match.any(axis=1).sum()), claimed + len(rows)
-    assert hit / there >= 0.4
-    assert hit / max(1, claimed) >= 0.5
+    assert hit / there >= 0.35
+    assert hit / max(1, claimed) >= 0.55
