@@ -17,7 +17,8 @@ def measured(report: Report, recipe: Recipe) -> str:
     """The part of a card that a training knows, as Markdown."""
     lines = [
         f"Made by `mediaverse models train-embedded {report.name}` with seed {report.seed}: {report.steps} steps of "
-        f"{recipe.batch} out of {recipe.scenes} generated scenes, {report.minutes:.0f} minutes on {os.cpu_count()} cores.",
+        f"{recipe.batch} out of {recipe.scenes} generated scenes, {report.minutes:.0f} minutes on "
+        f"{os.cpu_count()} cores.",
         "",
         "| file | bytes | sha256 |",
         "|---|---|---|",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from serve_app.models.embedded.backgrounds import (
     texture,
 )
 from serve_app.models.embedded.impressions import impression
+from serve_app.models.embedded.moods import MOODS, recolour, set_mood
 from serve_app.models.embedded.print_text import page, place_text
 from serve_app.models.embedded.rendering import SUPERSAMPLE, Light, Solid, renderer, visible_box
 from serve_app.models.embedded.solids import SOLIDS
@@ -30,7 +30,6 @@ from serve_app.models.embedded.words import Facts, Group, caption
 
 LABELS = (*SOLIDS, "text block")
 REVISION = 1  # raised by every change that draws other scenes, so that none are mixed up on disk
-MOODS = ("day", "night", "noisy", "blurred", "black-and-white", "sepia")
 _RADII = {"small": (0.065, 0.1), "medium": (0.115, 0.16), "large": (0.18, 0.27)}
 _LEAST_VISIBLE = 0.45  # share of a solid's own pixels that must show for it to be mentioned and boxed
 
@@ -154,25 +153,6 @@ def _composite(rng: np.random.Generator, under: Pixels, solids: list[Solid]) -> 
     return (drawn[..., :3] + canvas * (1 - cover)).clip(0, 255).astype(np.uint8), identity
 
 
-def set_mood(rng: np.random.Generator, pixels: Pixels, mood: str) -> Pixels:
-    """The picture as by day, at night, noisy, blurred, black-and-white or sepia."""
-    image: NDArray[np.floating[Any]] = pixels.astype(np.float32)
-    if mood == "day":
-        image = image * rng.uniform(1.15, 1.35) + np.array([28, 24, 10])
-    elif mood == "night":
-        image = image * rng.uniform(0.18, 0.35) * np.array([0.8, 0.9, 1.35]) + np.array([0, 0, 10])
-    elif mood == "noisy":
-        image = image + rng.normal(0, rng.uniform(22, 45), image.shape)
-    elif mood == "blurred":
-        radius = pixels.shape[0] * rng.uniform(0.011, 0.022)
-        return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
-    else:
-        grey = image @ np.array([0.299, 0.587, 0.114], np.float32)
-        tint = np.array([1.07, 0.94, 0.72]) if mood == "sepia" else np.ones(3)
-        image = grey[..., None] * tint
-    return image.clip(0, 255).astype(np.uint8)
-
-
 def _scaled(box: Box, factor: float) -> Box:
     return box[0] * factor, box[1] * factor, box[2] * factor, box[3] * factor
 
@@ -224,18 +204,11 @@ def _photograph(rng: np.random.Generator, side: int, mix: Mix, photographs: dict
         name = names[int(rng.integers(len(names)))]
         pixels = crop(rng, photograph(name) if photographs is None else photographs[name], side, 0.2)
         what = PHOTOGRAPHS[name][1] if named and rng.random() < 0.5 else None
-        pixels = _recolour(rng, pixels) if rng.random() < 0.5 else pixels
+        pixels = recolour(rng, pixels) if rng.random() < 0.5 else pixels
     else:
         pixels = heap(rng, side) if kind < 0.85 else noise(rng, side, int(rng.integers(2, 5)))
     words = [impression(rng, pixels) for _ in range(mix.wordings)]
     return Scene(pixels, tuple(f"{what}, {said}" if what else said for said in words), (), ())
-
-
-def _recolour(rng: np.random.Generator, pixels: Pixels) -> Pixels:
-    """Another balance, brightness and order of the colours, so that few photographs stand for many."""
-    image: NDArray[np.floating[Any]] = pixels.astype(np.float32)[..., rng.permutation(3)]
-    image = image * rng.uniform(0.6, 1.4, 3) * rng.uniform(0.6, 1.3) + rng.uniform(-20, 20)
-    return image.clip(0, 255).astype(np.uint8)
 
 
 def generate(
