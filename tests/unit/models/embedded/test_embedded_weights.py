@@ -22,13 +22,16 @@ from serve_app.models.embedded.held_out import held_out_photographs, held_out_sh
 from serve_app.models.embedded.rendering import Light, Solid, renderer
 from serve_app.models.embedded.scenes import LABELS
 from serve_app.models.embedded.words import COLOURS
+from serve_app.models.manifest import load_manifest
 from serve_app.models.sessions import open_session
 
 PACKAGE = Path(str(files("serve_app.models.embedded")))
 WEIGHTS = PACKAGE / "weights"
 NAMES = ("clip_image.onnx", "clip_text.onnx", "clip_tokenizer.json", "shapes.onnx")
 CONTEXT, DIM = 40, 256
-THRESHOLD, NMS_IOU = 0.6, 0.5
+SHIPPED = load_manifest().models["shapes-embedded"].detector
+assert SHIPPED is not None
+THRESHOLD, NMS_IOU = SHIPPED.threshold, SHIPPED.nms_iou
 Vectors = NDArray[np.float32]
 
 
