@@ -23,6 +23,10 @@ log = logging.getLogger("mediaverse")
 
 ORIGINAL = "original"
 LEASE_S = 20.0
+MAX_ATTEMPTS = 3
+"""Claims of a job; one that crashes is tried again when its lease runs out."""
+PAUSES_S = (1.0, 4.0)
+"""Before an asset's annotators are asked again, when one of them failed."""
 _PAGE = 1000
 
 TAGS = {"object_detection": "object", "action_recognition": "action", "face_recognition": "person"}
@@ -85,7 +89,7 @@ class AssetGraph:
 
     async def work_once(self, worker: str) -> bool:
         """Claim one job and do it; False when there was none."""
-        job = await asyncio.to_thread(self._catalog.jobs.claim, worker, LEASE_S)
+        job = await asyncio.to_thread(self._catalog.jobs.claim, worker, LEASE_S, max_attempts=MAX_ATTEMPTS)
         if job is None:
             return False
         renewing = asyncio.create_task(self._renew(job))
@@ -94,6 +98,11 @@ class AssetGraph:
             await asyncio.to_thread(self._catalog.jobs.finish, job, error)
         except LeaseLostError:
             log.warning("job %s is no longer ours", job.id)
+        except Exception as error:
+            log.exception("job %s crashed", job.id)
+            if job.attempts >= MAX_ATTEMPTS:
+                reason = f"internal: {type(error).__name__}; the job runner's log says more"
+                await asyncio.to_thread(self._catalog.jobs.finish, job, reason)
         finally:
             renewing.cancel()
         return True
@@ -160,7 +169,8 @@ class AssetGraph:
         with suppress(LeaseLostError):
             while True:
                 await asyncio.sleep(LEASE_S / 4)
-                await asyncio.to_thread(self._catalog.jobs.renew, job, LEASE_S)
+                with suppress(Problem):  # a busy database; there is time for another try
+                    await asyncio.to_thread(self._catalog.jobs.renew, job, LEASE_S)
 
     async def _do(self, job: Job) -> str | None:
         """Process the job's asset; the reason where it failed. What was overloaded is tried again, a few times."""
@@ -193,6 +203,12 @@ class AssetGraph:
     async def _annotate(self, asset: catalog.Asset) -> schemas.Annotation:
         data = await asyncio.to_thread(self._files.read, asset.file)
         annotation = await self.image.annotate(data)
+        for pause in PAUSES_S:
+            if all(result.status != "failed" for result in annotation.results.values()):
+                break
+            # A request has to take what there is; a job has the time to ask again.
+            await asyncio.sleep(pause)
+            annotation = await self.image.annotate(data)
         for task, result in annotation.results.items():
             # The vector is kept once, as a row of the index.
             answer = result.model_dump(exclude_none=True, exclude={"embedding"})
