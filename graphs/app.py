@@ -23,8 +23,8 @@ from graphs.image import ImageGraph, Models
 from graphs.recommendation import RecommendationGraph
 from graphs.retrieval import Places, RetrievalGraph
 from serve_app.config import AppArgs, Column, load_resources
-from serve_app.models.manifest import load_manifest
-from serve_app.retrieval.thresholds import REPORT
+from serve_app.models.manifest import Model, load_manifest
+from serve_app.retrieval.thresholds import REPORT, Thresholds
 from serve_app.wire.ports import Services
 
 
@@ -50,13 +50,7 @@ def build_app(args: AppArgs) -> Application:
 
     places = Places(args.catalog_url, args.files_url, rows["cross_modal_embedding"].key)
     image = ImageGraph(objects, faces, encoder, models)
-    clip = rows["cross_modal_embedding"].clip
-    # The report's thresholds were measured with its own model; "auto" drops nothing for any other.
-    of_report = (
-        clip is not None and (clip.architecture or "").startswith("ViT-B-32") and clip.pretrained_tag == "openai"
-    )
-    thresholds = REPORT if of_report else {}
-    retrieval = RetrievalGraph(encoder, shards, places, thresholds)
+    retrieval = RetrievalGraph(encoder, shards, places, _thresholds(rows["cross_modal_embedding"]))
     runner = _sized(JobRunner, "job_runner", column).bind(
         AssetGraph(image, retrieval), column.deployments["job_runner"].workers
     )
@@ -71,6 +65,13 @@ def build_app(args: AppArgs) -> Application:
         max_upload_bytes=args.max_upload_mb * 1024 * 1024,
     )
     return _sized(Ingress, "ingress", column).bind(services)
+
+
+def _thresholds(encoder: Model) -> Thresholds:
+    """The report measured its thresholds with its own model; ``auto`` drops nothing for any other."""
+    clip = encoder.clip
+    of_report = clip and clip.pretrained_tag == "openai" and (clip.architecture or "").startswith("ViT-B-32")
+    return REPORT if of_report else {}
 
 
 def _column(args: AppArgs) -> Column:
