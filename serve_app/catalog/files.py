@@ -50,7 +50,8 @@ class Files:
                 with self._fs.open(self._place(path), "wb") as target:
                     shutil.copyfileobj(source, target)
         except OSError as error:
-            shutil.rmtree(Path(self._place(path)).parent, ignore_errors=True) if self.local else None
+            if error.errno is None:
+                raise  # the source's fault, not the store's
             raise Problem("unavailable", f"the file cannot be stored: {error.strerror or error}") from error
         return path
 

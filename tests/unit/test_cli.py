@@ -359,3 +359,16 @@ def test_serve_refuses_a_configuration_with_faults(tmp_path: Path) -> None:
     assert "mine.yaml: http_options.prot: " in spoken
     assert "mine.yaml: http_options.port: " in spoken
     run("serve", tmp_path / "none.yaml", code=2)
+
+
+def test_serve_refuses_a_place_that_cannot_hold_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "home"
+    monkeypatch.setenv("MEDIAVERSE_HOME", str(place))
+    place.write_text("a file, not a folder")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    assert f"{place} cannot be used" in run("serve", config(tmp_path, port=port), code=1).stderr
+    place.unlink()
+    place.mkdir()
+    (place / "catalog.db").write_bytes(b"not a database" * 100)
+    assert "catalog" in run("serve", config(tmp_path, port=port), code=1).stderr

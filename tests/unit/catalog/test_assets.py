@@ -192,8 +192,25 @@ def test_any_other_unicode_is_an_id(text: str) -> None:
     assert validate_id(text) == text
 
 
+@pytest.mark.parametrize("id", [".", "..", "../../etc/passwd", "a/./b", "a/..", "x/annotations", "x/files/original"])
+def test_ids_that_no_address_reaches_are_refused(catalog: Catalog, id: str) -> None:
+    with pytest.raises(Problem) as caught:
+        catalog.assets.add(picture(id))
+    assert code(caught) == "bad_request"
+
+
 def test_odd_ids_are_kept_as_they_are(catalog: Catalog) -> None:
-    for odd in ("x" * 512, "../../etc/passwd", "👩‍👩‍👧‍👦/%00?&#", " ", "';--", "\u202e", "\U0010ffff"):
+    for odd in (
+        "x" * 512,
+        "/etc/passwd",
+        "x/annotationsx",
+        "..a/b..",
+        "👩‍👩‍👧‍👦/%00?&#",
+        " ",
+        "';--",
+        "\u202e",
+        "\U0010ffff",
+    ):
         catalog.assets.add(picture(odd, owner=odd))
         assert [asset.id for asset in catalog.assets.page(owner=odd).items] == [odd]
         assert catalog.assets.delete(odd)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import fsspec
@@ -56,6 +58,16 @@ def test_an_upload_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
 
     with pytest.raises(ConnectionError):
         Files(str(tmp_path)).put(Broken(), ".jpg")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_full_disk_is_said_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Problem, match="unavailable: the file cannot be stored: No space left"):
+        Files(str(tmp_path)).put(b"data", ".jpg")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
