@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from serve_app.errors import Problem
 from serve_app.wire.ports import Download, NewAsset
 from serve_app.wire.routing import Behind, multipart_docs, problem_docs, reply
-from serve_app.wire.schemas import Asset, AssetAnnotations, AssetPage, Kind
+from serve_app.wire.schemas import Asset, AssetAnnotations, AssetPage, Kind, Renditions
 from serve_app.wire.uploads import read_upload
 
 router = APIRouter(prefix="/v1/assets", tags=["assets"])
@@ -72,6 +72,12 @@ async def list_assets(
 async def get_annotations(id: str, behind: Behind) -> Response:
     """What the annotators saw."""
     return reply(await behind.assets.annotations(id))
+
+
+@router.get("/{id:path}/renditions", response_model=Renditions, responses=problem_docs(404))
+async def get_renditions(id: str, behind: Behind) -> Response:
+    """What the asset was adapted to."""
+    return reply(Renditions(id=(await behind.assets.get(id)).id))
 
 
 @router.head("/{id:path}/files/{path}", include_in_schema=False)

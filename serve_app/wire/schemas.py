@@ -94,6 +94,13 @@ class AssetAnnotations(Shape):
     results: dict[str, TaskResult]
 
 
+class Renditions(Shape):
+    """The shapes an asset was adapted to; none in this version, which stores originals only."""
+
+    id: str
+    items: list[dict[str, str]] = []
+
+
 class TextQuery(Shape):
     """A search by text."""
 

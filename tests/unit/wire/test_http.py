@@ -188,9 +188,11 @@ def test_ids_of_any_kind_reach_the_service(http, fake, id):
     path = f"/v1/assets/{quote(id)}"
     http.get(path)
     http.get(path + "/annotations")
+    assert http.get(path + "/renditions").json() == {"id": id, "items": []}
     http.get(path + "/files/original")
     http.delete(path)
-    assert fake.asked == [("get", id), ("annotations", id), ("download", id, "original"), ("delete", id)]
+    asked = [("get", id), ("annotations", id), ("get", id), ("download", id, "original"), ("delete", id)]
+    assert fake.asked == asked
 
 
 def test_stored_files_are_never_rendered_in_place(http):
