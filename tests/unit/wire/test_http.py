@@ -202,6 +202,27 @@ def test_stored_files_are_never_rendered_in_place(http):
     assert answer.headers["content-disposition"].startswith("attachment; filename*=UTF-8''na%C3%AFve.html")
 
 
+def test_a_file_that_is_deleted_while_it_is_sent_arrives_whole(http, fake, tmp_path, monkeypatch):
+    place = tmp_path / "original"
+    place.write_bytes(bytes(range(256)) * 1000)
+    opened = []
+
+    async def download(id, path):
+        opened.append(place.open("rb"))
+        place.unlink()
+        return Download("image/png", 256_000, "x.png", opened[-1])
+
+    monkeypatch.setattr(fake, "download", download)
+    whole = http.get("/v1/assets/a/files/original")
+    assert whole.content == bytes(range(256)) * 1000
+    assert whole.headers["content-length"] == "256000"
+    assert opened[-1].closed
+    place.write_bytes(bytes(range(256)))
+    part = http.get("/v1/assets/a/files/original", headers={"Range": "bytes=10-12"})
+    assert (part.status_code, part.content) == (206, bytes([10, 11, 12]))
+    assert opened[-1].closed
+
+
 def test_listing_is_bounded(http, fake):
     answer = http.get("/v1/assets", params={"owner": "anna", "kind": "image", "limit": 3, "filter": "object:dog"})
     assert answer.json()["next_cursor"] == "more"
