@@ -171,5 +171,5 @@ def test_the_detector_finds_shapes_on_held_out_photographs() -> None:
         match = (iou_matrix(truth[:, :4], rows[:, :4]) >= 0.5) & (truth[:, 4:5] == rows[None, :, 5])
         there, hit, claimed = there + len(truth), hit + int(match.any(axis=1).sum()), claimed + len(rows)
     # The shipped threshold favours precision: what is claimed on a real photograph had better be there.
-    assert hit / there >= 0.28
-    assert hit / max(1, claimed) >= 0.65
+    assert hit / there >= 0.35
+    assert hit / max(1, claimed) >= 0.7
