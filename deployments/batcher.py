@@ -53,8 +53,6 @@ class Batcher(Generic[Item, Answer]):
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._worker: asyncio.Task[None] | None = None
-        self.batches = 0
-        self.items = 0
 
     async def submit(self, item: Item) -> Answer:
         if len(self._waiting) >= self.sizes.max_queue:
@@ -67,18 +65,9 @@ class Batcher(Generic[Item, Answer]):
             self._worker = asyncio.create_task(self._work())
         return await future
 
-    def close(self) -> None:
-        """Let the running batch end and refuse new ones; waiting items are cancelled."""
-        for _, future in self._waiting:
-            future.cancel()
-        self._waiting.clear()
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while batch := self._take():
-            self.batches += 1
-            self.items += len(batch)
             answers = await loop.run_in_executor(self._thread, self._isolate, [item for item, _ in batch])
             for (_, future), answer in zip(batch, answers, strict=True):
                 if future.done():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, TypeVar
+from typing import Any
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
@@ -12,8 +12,6 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from serve_app.errors import Problem
 
 log = logging.getLogger("mediaverse")
-
-Out = TypeVar("Out")
 
 TIMEOUT_S = 60.0
 

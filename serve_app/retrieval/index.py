@@ -93,11 +93,6 @@ class VectorIndex:
         )
         return [self._hits(row, score) for row, score in zip(rows, scores, strict=True)]
 
-    def memory_bytes(self) -> int:
-        """What the vectors and their bookkeeping take, the hash of ids at 100 bytes an entry."""
-        vectors = int(self._index.ntotal) * self.dim * 4 if self._exact else 0
-        return vectors + self._vids.nbytes + self._owners.nbytes + self._alive.nbytes + 100 * len(self._rows)
-
     def _mask(self, without_owner: str | None, among: Ids | None) -> NDArray[np.bool_] | None:
         code = self._owner_codes.get(without_owner) if without_owner is not None else None
         if among is None and code is None and len(self) == len(self._alive):
