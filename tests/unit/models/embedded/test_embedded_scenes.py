@@ -9,11 +9,9 @@ import pytest
 
 from serve_app.models.embedded.backgrounds import PHOTOGRAPHS
 from serve_app.models.embedded.held_out import NAMES, held_out_photographs
-from serve_app.models.embedded.rendering import FIELD_OF_VIEW, SUPERSAMPLE, Light, Solid, renderer, visible_box
 from serve_app.models.embedded.scenes import LABELS, Mix, Scene, generate
 
 SIDE = 64
-SUN = Light(heading=-30, pitch=-40, strength=0.8, ambient=0.4)
 WORDS = {
     "cube": "cube|box",
     "sphere": "sphere|ball",
@@ -44,46 +42,6 @@ def test_same_numbers_give_the_same_scene(scenes: list[Scene]) -> None:
 def test_another_seed_gives_other_scenes(scenes: list[Scene]) -> None:
     other = [generate(12, index, SIDE, Mix(full=True)).caption for index in range(10)]
     assert len(set(other) & {scene.caption for scene in scenes}) < 3
-
-
-@pytest.mark.parametrize("radius", [0.08, 0.2])
-def test_a_sphere_reaches_as_far_as_geometry_says(radius: float) -> None:
-    depth = 6.0
-    sphere = Solid("sphere", (1, 0, 0), 0.5, 0.5, radius, depth, 0.0, (0.0, 0.0, 0.0))
-    _, identity = renderer(128).render([sphere], SUN)
-    half_view = np.tan(np.radians(FIELD_OF_VIEW / 2))
-    true_radius = 2 * radius * depth * half_view
-    reach = np.tan(np.arcsin(true_radius / depth)) / half_view / 2  # the silhouette of a sphere is its tangent cone
-    box = visible_box(identity == 1)
-    assert box is not None
-    assert np.array(box) / (128 * SUPERSAMPLE) == pytest.approx([0.5 - reach] * 2 + [0.5 + reach] * 2, abs=0.01)
-
-
-def test_boxes_agree_with_what_the_pixels_show() -> None:
-    places = [(x, y) for y in (0.2, 0.5, 0.8) for x in (0.25, 0.75)]
-    green, turn = (0.2, 0.9, 0.3), (30.0, 0.0, 0.0)
-    shapes = [Solid(shape, green, *place, 0.1, 7, 25, turn) for shape, place in zip(WORDS, places, strict=True)]
-    _, identity = renderer(128).render(shapes, SUN)
-    for number, solid in enumerate(shapes):
-        alone, _ = renderer(128).render([solid], SUN)
-        rows, columns = np.nonzero(alone[..., 3] > 0)
-        box = visible_box(identity == number + 1)
-        assert box is not None
-        seen = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        assert np.array(box) / SUPERSAMPLE == pytest.approx(seen, abs=1.0)
-        red, shown, blue = alone[rows, columns, :3].mean(axis=0)
-        assert shown > 2 * max(red, blue), "green solids look green"
-
-
-def test_a_hidden_part_is_not_in_the_box() -> None:
-    behind = Solid("cube", (1, 1, 1), 0.5, 0.5, 0.2, 8, 0, (0, 0, 0))
-    before = Solid("cube", (1, 0, 0), 0.65, 0.5, 0.2, 5, 0, (0, 0, 0))
-    alone = visible_box(renderer(128).render([behind], SUN)[1] == 1)
-    covered = visible_box(renderer(128).render([behind, before], SUN)[1] == 1)
-    assert alone is not None
-    assert covered is not None
-    assert covered[0] == alone[0]
-    assert covered[2] < alone[2] - 5
 
 
 def test_boxes_lie_in_the_picture_and_have_known_labels(scenes: list[Scene]) -> None:
