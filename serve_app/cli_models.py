@@ -99,13 +99,16 @@ def train_embedded(
     if name is not None and name not in known:
         _stop(f"no embedded model {name!r}; there are {', '.join(known)}", NO_INPUT)
     # Training imports torch, which the other commands must not wait for.
+    from serve_app.evaluation.embedded import evaluate
     from serve_app.models.embedded.train import train
 
     package = Path(str(importlib.resources.files("serve_app.models.embedded")))
     folder, cards = (out, out) if out else (package / "weights", package / "cards")
     for one in [name] if name else known:
         with _training(one) as listener:
-            report = train(one, folder, seed=seed, minutes=minutes, resume=resume, progress=listener, cards=cards)
+            report = train(
+                one, folder, evaluate, seed=seed, minutes=minutes, resume=resume, progress=listener, cards=cards
+            )
         for file, (size, sha256) in report.files.items():
             typer.echo(f"{one} {folder / file}: sha256 {sha256}, bytes {size}")
 

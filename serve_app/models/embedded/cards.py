@@ -24,7 +24,7 @@ def measured(report: Report, recipe: Recipe) -> str:
         "|---|---|---|",
         *(f"| {name} | {size} | `{digest}` |" for name, (size, digest) in report.files.items()),
         "",
-        f"Held out ({recipe.held_out} generated scenes of another seed):",
+        "Held out, as `mediaverse models evaluate` measures it:",
         "",
         "| figure | value |",
         "|---|---|",

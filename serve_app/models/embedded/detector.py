@@ -12,7 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
+from torchvision.ops import batched_nms, box_convert
 
 STRIDES = (8, 16)
 PAD = 114  # the grey beside a letterboxed picture
@@ -51,11 +53,14 @@ class _Residual(nn.Module):
 class Detector(nn.Module):
     """RGB float32 [N, 3, S, S] in 0..1 to [N, 4 + C, A]: cx, cy, w, h in pixels, then class scores in 0..1.
 
-    A = (S/8)^2 + (S/16)^2. :meth:`raw` gives logits and side distances instead, for the loss.
+    A = (S/8)^2 + (S/16)^2. :meth:`raw` gives logits and side distances instead, for the loss. A score is
+    sigmoid(slope * logit + intercept); the export fits these two, which start as 1 and 0.
     """
 
     points: Tensor
     reach: Tensor
+    slope: Tensor
+    intercept: Tensor
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -80,6 +85,8 @@ class Detector(nn.Module):
         points, reach = cell_points(config.image_size)
         self.register_buffer("points", points, persistent=False)
         self.register_buffer("reach", reach, persistent=False)
+        self.register_buffer("slope", torch.tensor(1.0), persistent=False)
+        self.register_buffer("intercept", torch.tensor(0.0), persistent=False)
 
     def raw(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits [N, A, C] and distances left, up, right, down in pixels [N, A, 4]."""
@@ -96,7 +103,8 @@ class Detector(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits, sides = self.raw(x)
         first, second = self.points - sides[..., :2], self.points + sides[..., 2:]
-        return torch.cat([(first + second) / 2, second - first, logits.float().sigmoid()], dim=2).transpose(1, 2)
+        scores = (self.slope * logits.float() + self.intercept).sigmoid()
+        return torch.cat([(first + second) / 2, second - first, scores], dim=2).transpose(1, 2)
 
 
 def cell_points(size: int) -> tuple[Tensor, Tensor]:
@@ -180,3 +188,33 @@ def augmented(rng: np.random.Generator, pixels: NDArray[np.uint8], boxes: NDArra
         boxes[..., :4] = boxes[..., :4] * (small / side) + np.array([left, top, left, top], np.float32)
     boxes[~there] = -1
     return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(boxes)
+
+
+def letterbox(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """A picture [H, W, 3] as the detector is served it: fitted into the upper left of a grey square [S, S, 3]."""
+    image = Image.fromarray(pixels)
+    scale = size / max(image.size)
+    canvas = Image.new("RGB", (size, size), (PAD,) * 3)
+    fitted = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    canvas.paste(image.resize(fitted, Image.Resampling.BILINEAR), (0, 0))
+    return np.asarray(canvas)
+
+
+@torch.no_grad()
+def detect(model: Detector, pictures: NDArray[np.uint8], threshold: float, nms_iou: float) -> list[NDArray[np.float32]]:
+    """Rows x1, y1, x2, y2, score, class for each of the pictures [N, S, S, 3], best first."""
+    model.eval()
+    found = []
+    for first in range(0, len(pictures), 32):
+        x = torch.from_numpy(pictures[first : first + 32]).permute(0, 3, 1, 2).float() / 255
+        for output in model(x):
+            scores, classes = output[4:].max(dim=0)
+            likely = scores >= threshold
+            boxes, scores, classes = (
+                box_convert(output[:4, likely].T, "cxcywh", "xyxy"),
+                scores[likely],
+                classes[likely],
+            )
+            kept = batched_nms(boxes, scores, classes, nms_iou)
+            found.append(torch.cat([boxes, scores[:, None], classes[:, None]], dim=1)[kept].numpy())
+    return found

@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -58,11 +59,18 @@ def _rename_output(model: onnx.ModelProto, name: str) -> None:
     graph.output[0].name = name
 
 
-def export(module: nn.Module, example: Tensor, path: Path, input_name: str, output_name: str) -> float:
+def export(
+    module: nn.Module,
+    example: Tensor,
+    path: Path,
+    input_name: str,
+    output_name: str,
+    metadata: Mapping[str, float] | None = None,
+) -> float:
     """Write ``module`` as ONNX, replacing ``path`` only when it is whole and agrees with torch; the largest deviation.
 
-    ``example`` is a batch of two or more. Raises ValueError when ONNX Runtime deviates from torch by more than 1e-3,
-    relative to values above one.
+    ``example`` is a batch of two or more; ``metadata`` is written into the file as it is. Raises ValueError when ONNX
+    Runtime deviates from torch by more than 1e-3, relative to values above one.
     """
     module = module.eval()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -87,6 +95,7 @@ def export(module: nn.Module, example: Tensor, path: Path, input_name: str, outp
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]
+    helper.set_model_props(model, {key: repr(float(value)) for key, value in (metadata or {}).items()})
     onnx.checker.check_model(model)
     unfinished = path.with_suffix(".part")
     unfinished.write_bytes(model.SerializeToString())

@@ -1,65 +1,122 @@
-"""What a detector's raw output is worth: non-maximum suppression and average precision."""
+"""What detections are worth: average precision by pycocotools, how far scores are probabilities, and a threshold."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit, logit
 
 Floats = NDArray[np.float32]
 
 
-def iou_matrix(a: Floats, b: Floats) -> Floats:
-    """Overlap [A, B] of x1y1x2y2 boxes [A, 4] and [B, 4]."""
-    inner = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    shared = inner.clip(0).prod(-1)
-    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(-1), (b[:, 2:] - b[:, :2]).prod(-1)
-    return np.asarray(shared / np.maximum(area_a[:, None] + area_b[None] - shared, 1e-6), np.float32)
+@dataclass(frozen=True)
+class Matches:
+    """Detections against the truth at IoU .5: ``precision`` is AP50 by class, nan without any truth; ``scores`` and
+    ``right`` [D] tell of each detection whether it took a true box of its class; ``there`` counts the true boxes."""
+
+    precision: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    right: NDArray[np.bool_]
+    there: int
+
+    def at(self, threshold: float) -> tuple[float, float]:
+        """Recall and precision of what scores at least ``threshold``; a precision of nothing is nan."""
+        claimed = self.right[self.scores >= threshold]
+        precision = float(claimed.mean()) if len(claimed) else float("nan")
+        return float(claimed.sum()) / max(1, self.there), precision
 
 
-def detections(output: Floats, threshold: float, nms_iou: float) -> Floats:
-    """One picture's ``yolo`` output [4 + C, A] to rows x1, y1, x2, y2, score, class, best first.
+def match(found: Sequence[Floats], truth: Sequence[Floats], classes: int) -> Matches:
+    """COCO's evaluation at IoU .5, at most 100 detections a picture and class.
 
-    Non-maximum suppression is per class.
+    ``found`` rows are x1, y1, x2, y2, score, class for each picture; ``truth`` rows x1, y1, x2, y2, class.
     """
-    scores = output[4:].max(axis=0)
-    keep = np.flatnonzero(scores >= threshold)
-    keep = keep[np.argsort(-scores[keep], kind="stable")]
-    centre, size = output[:2, keep].T, output[2:4, keep].T
-    boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
-    classes = output[4:, keep].argmax(axis=0)
-    overlaps = (iou_matrix(boxes, boxes) > nms_iou) & (classes[:, None] == classes[None])
-    alive: list[int] = []
-    for index in range(len(keep)):
-        if not overlaps[index, alive].any():
-            alive.append(index)
-    rows = np.concatenate([boxes, scores[keep, None], classes[:, None]], axis=1)
-    return rows[alive].astype(np.float32)
+    with redirect_stdout(io.StringIO()):
+        run = COCOeval(_coco(truth, classes), _coco(found, classes), "bbox")
+        run.params.iouThrs = np.array([0.5])
+        run.params.areaRng, run.params.areaRngLbl = [[0, 1e10]], ["all"]
+        run.params.maxDets = [100]
+        run.evaluate()
+        run.accumulate()
+    by_class = run.eval["precision"][0, :, :, 0, 0].mean(axis=0)
+    pictures = [picture for picture in run.evalImgs if picture is not None]
+    return Matches(
+        np.where(by_class < 0, np.nan, by_class),
+        np.concatenate([picture["dtScores"] for picture in pictures] or [[]]),
+        np.concatenate([picture["dtMatches"][0] for picture in pictures] or [[]]) > 0,
+        sum(len(boxes) for boxes in truth),
+    )
 
 
-def average_precision(found: list[Floats], truth: list[Floats], label: int, least_iou: float = 0.5) -> float:
-    """Area under the interpolated precision-recall curve of one class over pictures (all-point, as Pascal VOC 2010).
+def _coco(pictures: Sequence[Floats], classes: int) -> COCO:
+    """Boxes as COCO keeps them; the last column is the class, a score may stand before it."""
+    notes: list[dict[str, Any]] = []
+    for number, rows in enumerate(pictures):
+        for x1, y1, x2, y2, *score, label in rows.tolist():
+            width, height = x2 - x1, y2 - y1
+            note = {"id": len(notes) + 1, "image_id": number, "category_id": int(label), "iscrowd": 0}
+            notes.append(note | {"bbox": [x1, y1, width, height], "area": width * height, "score": sum(score)})
+    result = COCO()
+    result.dataset = {
+        "images": [{"id": number} for number in range(len(pictures))],
+        "categories": [{"id": label} for label in range(classes)],
+        "annotations": notes,
+    }
+    result.createIndex()
+    return result
 
-    ``found`` rows are x1, y1, x2, y2, score, class; ``truth`` rows x1, y1, x2, y2, class. nan without any truth.
+
+def platt(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and intercept that make sigmoid(slope * logit(score) + intercept) the probability of being right.
+
+    Platt (1999) with his smoothed targets, so that no finite sample asks for certainty; the slope stays positive: the
+    order of the scores is kept. (1, 0) without any score.
     """
-    scores, hits = [], []
-    total = sum(int((boxes[:, 4] == label).sum()) for boxes in truth)
-    for rows, boxes in zip(found, truth, strict=True):
-        mine, theirs = rows[rows[:, 5] == label], boxes[boxes[:, 4] == label]
-        free = np.ones(len(theirs), bool)
-        overlaps = iou_matrix(mine[:, :4], theirs[:, :4])
-        for index in np.argsort(-mine[:, 4], kind="stable"):
-            candidates = np.where(free, overlaps[index], -1) if len(theirs) else np.array([-1.0])
-            best = int(candidates.argmax())
-            hit = candidates[best] >= least_iou
-            if hit:
-                free[best] = False
-            scores.append(mine[index, 4])
-            hits.append(bool(hit))
-    if not total:
+    if not len(scores):
+        return 1.0, 0.0
+    at = _logit(scores)
+    hits = int(right.sum())
+    target = np.where(right, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
+
+    def loss(line: NDArray[np.float64]) -> float:
+        z = line[0] * at + line[1]
+        return float(-(target * log_expit(z) + (1 - target) * log_expit(-z)).mean())
+
+    slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(0.01, None), (None, None)]).x
+    return float(slope), float(intercept)
+
+
+def undo_platt(scores: NDArray[np.float64], slope: float, intercept: float) -> NDArray[np.float64]:
+    """The scores before :func:`platt`'s line."""
+    return np.asarray(expit((_logit(scores) - intercept) / slope))
+
+
+def _logit(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(logit(np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)))
+
+
+def calibration_error(
+    scores: NDArray[np.float64], right: NDArray[np.bool_], least: float = 0.05, bins: int = 10
+) -> float:
+    """Expected calibration error (Guo et al. 2017) of the scores from ``least`` on, in bins of equal width."""
+    right, scores = right[scores >= least], scores[scores >= least]
+    if not len(scores):
         return float("nan")
-    order = np.argsort(-np.array(scores, np.float32), kind="stable")
-    right = np.cumsum(np.array(hits, bool)[order])
-    recall = right / total
-    precision = right / np.arange(1, len(right) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
+    where = np.minimum((scores * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(where, weights=scores - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(scores))
+
+
+def least_threshold(scores: Floats, pictures: int, target: float) -> float:
+    """The least threshold, in hundredths, that at most ``target`` of the scores a picture reach."""
+    over = np.sort(scores)[::-1][int(target * pictures) :]
+    return min(1.0, (int(over[0] * 100) + 1) / 100) if len(over) else 0.0

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from serve_app.models.embedded import clip, detector, figures
 from serve_app.models.embedded.corpus import Corpus
 from serve_app.models.embedded.export import export, round_to_half
-from serve_app.models.embedded.held_out import held_out_pairs, held_out_photographs, held_out_shapes
+from serve_app.models.embedded.held_out import calibration_negatives, calibration_shapes
 from serve_app.models.embedded.scenes import CLIP_MIX, DETECTOR_MIX, LABELS, Mix
 from serve_app.models.embedded.tokens import train_tokenizer
 
 NMS_IOU = 0.5
-Figures = dict[str, float]
+LEAST_SCORE = 0.02  # what scores less is no detection, whatever the threshold
+FALSE_DETECTIONS = 0.1  # the most a picture, on average, that the detector's threshold lets pass
 
 
 class Job(Protocol):
@@ -35,8 +36,6 @@ class Job(Protocol):
         """Write the weight files; the model's weights are rounded to what is stored."""
         ...
 
-    def evaluate(self, held_out: int) -> Figures: ...
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -49,7 +48,6 @@ class Recipe:
     steps: int
     batch: int
     rate: float
-    held_out: int
     save_every: int = 50
     warm_up: int = 100
 
@@ -90,23 +88,12 @@ class ClipJob:
         words.write_text(self.tokenizer.to_str(), encoding="utf-8")
         return [image, text, words]
 
-    def evaluate(self, held_out: int) -> Figures:
-        result: Figures = {}
-        pairs = held_out_pairs(held_out, self.corpus.pixels.shape[1])
-        images = clip.embed(self.model, self.config, list(pairs.pixels))
-        for column, name in enumerate(("full captions", "free captions")):
-            texts = clip.embed_texts(
-                self.model, self.tokenizer, [str(caption) for caption in pairs.captions[:, column]]
-            )
-            found = {f"image by text {figure}": value for figure, value in clip.recalls(texts, images).items()}
-            found |= {f"text by image {figure}": value for figure, value in clip.recalls(images, texts).items()}
-            result |= {f"{name}: {figure}": value for figure, value in found.items()}
-        return result
-
 
 class ShapesJob:
-    def __init__(self, corpus: Corpus, seed: int, config: detector.DetectorConfig) -> None:
-        self.corpus, self.config = corpus, config
+    """``calibration`` scenes, and as many pictures with nothing to find, make the scores probabilities at the end."""
+
+    def __init__(self, corpus: Corpus, seed: int, config: detector.DetectorConfig, calibration: int = 400) -> None:
+        self.corpus, self.config, self.calibration = corpus, config, calibration
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model = detector.Detector(config).to(memory_format=torch.channels_last)
@@ -121,36 +108,27 @@ class ShapesJob:
         round_to_half(self.model)
         path = out / "shapes.onnx"
         size = self.config.image_size
+        metadata = self._calibrate()
         example = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-        export(self.model, example, path, "images", "predictions")
+        export(self.model, example, path, "images", "predictions", metadata)
         return [path]
 
-    @torch.no_grad()
-    def _found(
-        self, pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], threshold: float
-    ) -> list[figures.Floats]:
-        self.model.eval()
-        rows: list[figures.Floats] = []
-        for first in range(0, len(pictures), 32):
-            x = torch.from_numpy(pictures[first : first + 32]).permute(0, 3, 1, 2).float() / 255
-            rows += [figures.detections(output, threshold, NMS_IOU) for output in self.model(x).numpy()]
-        return rows
-
-    def evaluate(self, held_out: int) -> Figures:
-        scenes = held_out_shapes(held_out, self.config.image_size)
-        found = self._found(scenes.pixels, 0.02)
-        truth = [boxes[boxes[:, 4] >= 0] for boxes in scenes.boxes]
-        precision = {label: figures.average_precision(found, truth, number) for number, label in enumerate(LABELS)}
-        result = {"mAP50": float(np.nanmean(list(precision.values())))}
-        result |= {f"AP50 {label}": value for label, value in precision.items()}
-        photographs = [pixels for name, pixels in held_out_photographs().items() if name != "page.png"]
-        crops = np.stack([clip.prepare(pixels, self.config.image_size) for pixels in photographs])
-        false = self._found(crops, 0.3)
-        for threshold in (0.3, 0.4, 0.5, 0.6):
-            result[f"false detections a photograph at {threshold}"] = float(
-                np.mean([(rows[:, 4] >= threshold).sum() for rows in false])
-            )
-        return result
+    def _calibrate(self) -> dict[str, float]:
+        """Fit the line of the scores on pictures held out, then the threshold; what the file says about them."""
+        size = self.config.image_size
+        self.model.slope.fill_(1.0)
+        self.model.intercept.fill_(0.0)
+        scenes = calibration_shapes(self.calibration, size)
+        found = detector.detect(self.model, scenes.pixels, LEAST_SCORE, NMS_IOU)
+        matches = figures.match(found, [boxes[boxes[:, 4] >= 0] for boxes in scenes.boxes], len(LABELS))
+        slope, intercept = figures.platt(matches.scores, matches.right)
+        self.model.slope.fill_(slope)
+        self.model.intercept.fill_(intercept)
+        empty = calibration_negatives(self.calibration)
+        squares = np.stack([detector.letterbox(pixels, size) for pixels in empty])
+        false = np.concatenate(detector.detect(self.model, squares, LEAST_SCORE, NMS_IOU))[:, 4]
+        threshold = figures.least_threshold(false, len(empty), FALSE_DETECTIONS)
+        return {"threshold": threshold, "nms_iou": NMS_IOU, "slope": slope, "intercept": intercept}
 
 
 RECIPES: dict[str, Recipe] = {
@@ -162,7 +140,6 @@ RECIPES: dict[str, Recipe] = {
         steps=3_000,
         batch=128,
         rate=1.5e-3,
-        held_out=1_000,
     ),
     "shapes-embedded": Recipe(
         job=lambda corpus, seed: ShapesJob(corpus, seed, detector.DetectorConfig()),
@@ -172,6 +149,5 @@ RECIPES: dict[str, Recipe] = {
         steps=2_500,
         batch=24,
         rate=2e-3,
-        held_out=300,
     ),
 }

@@ -10,10 +10,14 @@ from serve_app.models.embedded.cards import write_card
 from serve_app.models.embedded.corpus import corpus
 from serve_app.models.embedded.export import fingerprint
 from serve_app.models.embedded.fit import Progress, fit
-from serve_app.models.embedded.recipes import RECIPES, Figures, Job, Recipe
+from serve_app.models.embedded.recipes import RECIPES, Job, Recipe
 from serve_app.models.embedded.scenes import REVISION
 
-__all__ = ["RECIPES", "Progress", "Report", "train"]
+__all__ = ["RECIPES", "Evaluate", "Figures", "Progress", "Report", "train"]
+
+Figures = dict[str, float]
+Evaluate = Callable[[str, Path], Figures]
+"""What the weights of a model in a folder are worth. It stands above this package: it reads them as the services do."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ def _job(name: str, recipe: Recipe, work: Path, seed: int, tell: Callable[[Progr
 def train(
     name: str,
     out: Path,
+    evaluate: Evaluate,
     *,
     seed: int = 0,
     minutes: float | None = None,
@@ -53,7 +58,8 @@ def train(
     work: Path | None = None,
     recipe: Recipe | None = None,
 ) -> Report:
-    """Train ``name`` out of RECIPES; write its weights into ``out`` and its card into ``cards`` (default: ``out``).
+    """Train ``name`` out of RECIPES; write its weights into ``out``, evaluate them there, and write its card into
+    ``cards`` (default: ``out``).
 
     Scenes and the checkpoint are kept under ``work`` (default ``~/.cache/mediaverse/training``), so that an
     interrupted run goes on where it stopped; ``resume=False`` starts over. Without ``minutes`` the run is the same on
@@ -73,7 +79,7 @@ def train(
     state = fit(job, recipe, seed, checkpoint, minutes, progress)
     files = job.export(out)
     tell(Progress("evaluation", state.step, recipe.steps, state.loss, None))
-    found = job.evaluate(recipe.held_out)
+    found = evaluate(name, out)
     report = Report(name, seed, state.step, state.elapsed / 60, {path.name: fingerprint(path) for path in files}, found)
     write_card((cards or out) / f"{name}.md", report, recipe)
     return report

@@ -134,10 +134,10 @@ def test_in_a_terminal_the_licence_is_asked(
 def test_training_is_told_what_was_asked(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[Any, ...]] = []
 
-    def train(name: str, out: Path, *, progress: Callable[[Any], None], **asked: Any) -> Any:
+    def train(name: str, out: Path, evaluate: Any, *, progress: Callable[[Any], None], **asked: Any) -> Any:
         progress(SimpleNamespace(phase="scenes", step=0, steps=2, loss=None, eta_s=None))
         progress(SimpleNamespace(phase="training", step=1, steps=2, loss=0.5, eta_s=3.0))
-        told.append((name, out, asked))
+        told.append((name, out, evaluate.__module__, asked))
         return SimpleNamespace(files={"shapes.onnx": (12, SHA)})
 
     monkeypatch.setitem(sys.modules, "serve_app.models.embedded.train", SimpleNamespace(train=train))
@@ -145,5 +145,6 @@ def test_training_is_told_what_was_asked(home: Path, tmp_path: Path, monkeypatch
     answer = call(home, "train-embedded", "shapes-embedded", "--seed", "7", "--minutes", "0.5", "--out", out)
     assert answer.exit_code == 0, answer.output
     place = tmp_path / "weights"
-    assert told == [("shapes-embedded", place, {"seed": 7, "minutes": 0.5, "resume": True, "cards": place})]
+    asked = {"seed": 7, "minutes": 0.5, "resume": True, "cards": place}
+    assert told == [("shapes-embedded", place, "serve_app.evaluation.embedded", asked)]
     assert f"sha256 {SHA}, bytes 12" in answer.stdout

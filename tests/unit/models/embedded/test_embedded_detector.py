@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, logit
 
+from serve_app.annotation.objects import ObjectDetector
+from serve_app.evaluation.photographs import encoded
 from serve_app.models.embedded.detector import (
     Detector,
     DetectorConfig,
     assign,
     augmented,
     cell_points,
+    detect,
+    letterbox,
     overlap,
 )
-from serve_app.models.embedded.figures import average_precision, detections, iou_matrix
+from serve_app.models.embedded.figures import calibration_error, least_threshold, match, platt, undo_platt
+from serve_app.models.manifest import load_manifest
+from serve_app.models.sessions import open_session
+
+PACKAGE = Path(str(files("serve_app.models.embedded")))
 
 SMALL = DetectorConfig(image_size=64, widths=(8, 8, 16, 16), depths=(0, 1, 1), neck=16)
 
@@ -80,37 +92,108 @@ def test_augmented_boxes_follow_the_pixels() -> None:
     assert len(seen) > 2
 
 
+class _Fixed(Detector):
+    """Answers every picture with the same rows."""
+
+    def __init__(self, rows: list[list[float]]) -> None:
+        super().__init__(SMALL)
+        self.rows = torch.tensor(rows).T
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.rows.expand(len(x), *self.rows.shape)
+
+
 def test_suppression_is_per_class() -> None:
-    output = np.zeros((4 + 2, 4), np.float32)
-    output[:4] = np.array([[10, 10, 8, 8], [11, 10, 8, 8], [10, 10, 8, 8], [40, 40, 8, 8]]).T
-    output[4:] = np.array([[0.9, 0], [0.8, 0], [0, 0.7], [0.1, 0]]).T
-    rows = detections(output, 0.3, 0.5)
-    assert rows[:, 4].tolist() == pytest.approx([0.9, 0.7])
-    assert rows[0, :4].tolist() == [6, 6, 14, 14]
+    model = _Fixed([[10, 10, 8, 8, 0.9, 0], [11, 10, 8, 8, 0.8, 0], [10, 10, 8, 8, 0, 0.7], [40, 40, 8, 8, 0.1, 0]])
+    found = detect(model, np.zeros((2, 64, 64, 3), np.uint8), 0.3, 0.5)
+    assert len(found) == 2
+    assert found[1][:, 4:].tolist() == [pytest.approx([0.9, 0]), pytest.approx([0.7, 1])]
+    assert found[1][0, :4].tolist() == [6, 6, 14, 14]
+
+
+def test_scores_follow_the_line_of_the_calibration() -> None:
+    model = Detector(SMALL).eval()
+    model.slope.fill_(2.0)
+    model.intercept.fill_(0.5)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = 1 / (1 + torch.exp(-(2 * model.raw(x)[0] + 0.5)))
+        assert torch.allclose(model(x)[:, 4:].transpose(1, 2), expected, atol=1e-6)
+
+
+def test_a_picture_is_letterboxed_as_it_is_served() -> None:
+    pixels = np.random.default_rng(3).integers(0, 255, (60, 100, 3)).astype(np.uint8)
+    spec = load_manifest().models["shapes-embedded"].detector
+    assert spec is not None
+    network = PACKAGE / "weights" / "shapes.onnx"
+    served = ObjectDetector(spec, ["x"], open_session(network, 1)).prepare(encoded(pixels)).tensor
+    assert np.array_equal(letterbox(pixels, 256).transpose(2, 0, 1), np.round(served * 255))
 
 
 def _average_precision_by_definition(hits: list[bool], total: int) -> float:
-    """The mean, over the true boxes, of the best precision at or after the rank at which each was found."""
-    precision = [sum(hits[: rank + 1]) / (rank + 1) for rank in range(len(hits))]
-    return sum(max(precision[rank:]) for rank, hit in enumerate(hits) if hit) / total
+    """COCO's: the mean over the recalls 0, .01 ... 1 of the best precision at that recall or beyond."""
+    points = [(sum(hits[: n + 1]) / total, sum(hits[: n + 1]) / (n + 1)) for n in range(len(hits))]
+    return float(np.mean([max((p for r, p in points if r >= least), default=0) for least in np.linspace(0, 1, 101)]))
 
 
-def test_average_precision_against_its_definition() -> None:
+def test_matches_against_the_definition_of_average_precision() -> None:
     rng = np.random.default_rng(5)
-    for _ in range(20):
+    for _ in range(5):
         hits = (rng.random(15) < 0.6).tolist()
-        truth = [np.array([[20 * i, 0, 20 * i + 10, 10, 0] for i in range(20)], np.float32)]
+        truth = [np.array([[20 * i, 0, 20 * i + 10, 10, 1] for i in range(20)], np.float32)]
         rows = []
         for rank, hit in enumerate(hits):
             x = 20 * rank if hit else 20 * rank + 12
-            rows.append([x, 0, x + (10 if hit else 5), 10, 1 - rank / 100, 0])
-        found = [np.array(rows, np.float32)]
-        assert average_precision(found, truth, 0) == pytest.approx(_average_precision_by_definition(hits, 20))
+            rows.append([x, 0, x + (10 if hit else 5), 10, 1 - rank / 100, 1])
+        matches = match([np.array(rows, np.float32)], truth, 2)
+        assert np.isnan(matches.precision[0]), "there is none of that class"
+        assert matches.precision[1] == pytest.approx(_average_precision_by_definition(hits, 20))
+        assert matches.right.tolist() == hits
+        assert matches.at(0.945) == pytest.approx((sum(hits[:6]) / 20, sum(hits[:6]) / 6))
 
 
-def test_a_box_found_twice_counts_once() -> None:
-    truth = [np.array([[0, 0, 10, 10, 0]], np.float32)]
-    found = [np.array([[0, 0, 10, 10, 0.9, 0], [0, 0, 10, 10, 0.8, 0]], np.float32)]
-    assert average_precision(found, truth, 0) == 1.0
-    assert np.isnan(average_precision(found, truth, 1))
-    assert iou_matrix(found[0][:, :4], truth[0][:, :4]).tolist() == [[1.0], [1.0]]
+def test_a_box_counts_once_and_for_its_class() -> None:
+    truth = [np.array([[0, 0, 10, 10, 0]], np.float32), np.empty((0, 5), np.float32)]
+    found = [
+        np.array([[0, 0, 10, 10, 0.9, 0], [0, 0, 10, 10, 0.8, 0], [0, 0, 10, 10, 0.7, 1]], np.float32),
+        np.array([[0, 0, 10, 10, 0.6, 0]], np.float32),
+    ]
+    matches = match(found, truth, 2)
+    assert dict(zip(matches.scores.round(2).tolist(), matches.right.tolist(), strict=True)) == {
+        0.9: True, 0.8: False, 0.7: False, 0.6: False,
+    }  # fmt: skip
+    nothing = match([np.empty((0, 6), np.float32)] * 2, truth, 2)
+    assert nothing.precision[0] == 0
+    assert nothing.at(0.5) == (0, pytest.approx(np.nan, nan_ok=True))
+
+
+def test_platt_scaling_finds_the_line_that_drew_the_truth() -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.uniform(0.02, 0.98, 50_000)
+    right = rng.random(50_000) < expit(1.7 * logit(scores) - 0.8)
+    slope, intercept = platt(scores, right)
+    assert (slope, intercept) == (pytest.approx(1.7, abs=0.05), pytest.approx(-0.8, abs=0.05))
+    calibrated = expit(slope * logit(scores) + intercept)
+    assert undo_platt(calibrated, slope, intercept) == pytest.approx(scores)
+    assert calibration_error(calibrated, right) < 0.01 < 0.1 < calibration_error(scores, right)
+
+
+def test_platt_scaling_of_nothing_and_of_only_errors() -> None:
+    assert platt(np.empty(0), np.empty(0, bool)) == (1, 0)
+    slope, intercept = platt(np.array([0.3, 0.6, 0.9]), np.zeros(3, bool))
+    assert slope > 0
+    assert np.isfinite(intercept)
+
+
+def test_calibration_error_by_hand() -> None:
+    scores = np.array([0.01, 0.12, 0.18, 0.95, 0.95, 1.0])
+    right = np.array([True, False, True, True, True, False])
+    # The first is too low to count; .1 to .2: mean score .15, half are right; from .9 on: mean .9667, two of three.
+    assert calibration_error(scores, right) == pytest.approx((2 * 0.35 + 3 * 0.3) / 5)
+
+
+def test_the_least_threshold_with_so_few_false_detections() -> None:
+    scores = np.array([0.9, 0.613, 0.6, 0.2], np.float32)
+    assert least_threshold(scores, 10, 0.2) == 0.61
+    assert least_threshold(scores, 10, 0.1) == 0.62
+    assert least_threshold(scores, 10, 0.5) == 0

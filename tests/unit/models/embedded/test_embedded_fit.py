@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 
 from serve_app.models.embedded import clip, detector
 from serve_app.models.embedded.corpus import Corpus, corpus, make
@@ -32,7 +33,7 @@ STEPS = 20
 def _recipe(name: str) -> Recipe:
     job = {
         "clip-embedded": lambda scenes, seed: ClipJob(scenes, seed, TINY_CLIP, twins=8),
-        "shapes-embedded": lambda scenes, seed: ShapesJob(scenes, seed, TINY_SHAPES),
+        "shapes-embedded": lambda scenes, seed: ShapesJob(scenes, seed, TINY_SHAPES, calibration=12),
     }[name]
     small = {"side": 64, "scenes": 24, "steps": STEPS, "batch": 16, "rate": 1e-2, "save_every": 5, "warm_up": 3}
     return replace(RECIPES[name], job=job, **small)
@@ -114,4 +115,18 @@ def test_exported_weights_are_halves_and_compute_the_same(tmp_path: Path) -> Non
 
 def test_an_unknown_recipe_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="clip-embedded, shapes-embedded"):
-        train("clip-huge", tmp_path)
+        train("clip-huge", tmp_path, lambda name, folder: {})
+
+
+def test_the_detector_says_its_threshold_and_its_calibration(scenery: dict[str, Corpus], tmp_path: Path) -> None:
+    job = _recipe("shapes-embedded").job(scenery["shapes-embedded"], 0)
+    [path] = job.export(tmp_path)
+    session = open_session(path, 1)
+    notes = {name: float(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
+    assert notes.keys() == {"threshold", "nms_iou", "slope", "intercept"}
+    assert 0 <= notes["threshold"] <= 1
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        logits = job.model.raw(x)[0].transpose(1, 2)
+    found = session.run(None, {"images": x.numpy()})[0]
+    assert found[:, 4:] == pytest.approx(expit(notes["slope"] * logits.numpy() + notes["intercept"]), abs=1e-4)
