@@ -1,4 +1,5 @@
-"""Backgrounds: plain, graded, patterned, noise, heaps of flat shapes, and crops of photographs that packages carry."""
+"""Backgrounds: plain, graded, patterned, boards, noise, heaps of flat shapes, and crops of photographs that packages
+carry; and the patterns on the surfaces of solids."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from serve_app.models.embedded.words import COLOURS, colour_word
 
@@ -28,6 +29,7 @@ PHOTOGRAPHS: dict[str, tuple[str, str]] = {
     "flower": ("sklearn.datasets:images/flower.jpg", "a flower"),
 }
 TEXTURES = ("striped", "checkered", "spotted")
+SURFACES = (*TEXTURES, "wooden", "marbled")
 
 
 @lru_cache(maxsize=32)
@@ -57,9 +59,16 @@ def crop(rng: np.random.Generator, picture: Pixels, side: int, least: float = 0.
     height, width = picture.shape[:2]
     span = int(min(height, width) * rng.uniform(least, 1.0))
     top, left = int(rng.integers(height - span + 1)), int(rng.integers(width - span + 1))
-    square = Image.fromarray(picture).resize(
-        (side, side), Image.Resampling.BILINEAR, (left, top, left + span, top + span)
-    )
+    image = Image.fromarray(picture)
+    if rng.random() < 0.3:
+        angle = rng.uniform(-8, 8)
+        inner = span / (np.cos(np.radians(angle)) + abs(np.sin(np.radians(angle))))  # stays within the span, turned
+        cos, sin = inner / side * np.cos(np.radians(angle)), inner / side * np.sin(np.radians(angle))
+        x, y = left + span / 2 - (cos - sin) * side / 2, top + span / 2 - (sin + cos) * side / 2
+        turned = (cos, -sin, x, sin, cos, y)
+        square = image.transform((side, side), Image.Transform.AFFINE, turned, Image.Resampling.BILINEAR)
+    else:
+        square = image.resize((side, side), Image.Resampling.BILINEAR, (left, top, left + span, top + span))
     pixels = np.asarray(square)
     return pixels[:, ::-1] if rng.random() < 0.5 else pixels
 
@@ -80,44 +89,110 @@ def texture(
     return np.where(where[..., None], second, first).astype(np.uint8)
 
 
+def _field(rng: np.random.Generator, side: int, octaves: int = 6, roughness: float = 0.5) -> NDArray[np.float32]:
+    """Smooth noise float32 [side, side] in 0..1: value noise summed over octaves."""
+    field = np.zeros((side, side), np.float32)
+    for octave in range(octaves):
+        cells = 2 ** (octave + 1) + 1
+        layer = Image.fromarray(rng.random((cells, cells), np.float32))
+        field += roughness**octave * np.asarray(layer.resize((side, side), Image.Resampling.BICUBIC))
+    field -= field.min()
+    field /= field.max() + np.float32(1e-6)
+    return field
+
+
 def noise(rng: np.random.Generator, side: int, colours: int = 3) -> Pixels:
     """Smooth noise over several octaves that runs through a few random colours."""
-    field = np.zeros((side, side), np.float32)
-    roughness = rng.uniform(0.35, 0.75)
-    for octave in range(6):
-        cells = 2 ** (octave + 1) + 1
-        layer = Image.fromarray(rng.random((cells, cells)).astype(np.float32))
-        field += roughness**octave * np.asarray(layer.resize((side, side), Image.Resampling.BICUBIC))
-    field = (field - field.min()) / (np.ptp(field) + 1e-6)
+    field = _field(rng, side, roughness=rng.uniform(0.35, 0.75))
     stops = np.stack([jitter(rng, random_colour(rng)) for _ in range(colours)])
     at = np.linspace(0, 1, colours)
     return np.stack([np.interp(field, at, stops[:, channel]) for channel in range(3)], axis=-1).astype(np.uint8)
 
 
+def _grain(rng: np.random.Generator, side: int, rings: float) -> NDArray[np.float32]:
+    """How dark the wood of one board is, float32 [side, side] in 0..1: year rings cut lengthways, and fibres."""
+    across = np.linspace(0, rings, side, dtype=np.float32)[None, :] + 1.5 * _field(rng, side, 2)
+    fibres = Image.fromarray(rng.random((max(side // 16, 2), side), np.float32))
+    fine = np.asarray(fibres.resize((side, side), Image.Resampling.BILINEAR))
+    return (0.75 * (across % 1) ** 2 + 0.25 * fine).astype(np.float32)
+
+
+def surface(rng: np.random.Generator, name: str) -> Pixels:
+    """A pattern out of SURFACES for the surface of a solid, uint8 [64, 64, 3]: darker on white, to be multiplied with
+    its colour."""
+    darkest = rng.uniform(20, 90)
+    if name in TEXTURES:
+        return texture(rng, name, 64, np.full(3, 255.0), np.full(3, darkest))
+    if name == "wooden":
+        dark = _grain(rng, 64, rng.uniform(4, 6))
+    else:
+        vein = np.abs(_field(rng, 64, 5, 0.55) - 0.5) + 0.25 * np.abs(_field(rng, 64, 5, 0.6) - 0.5)
+        dark = np.clip(1 - vein / 0.14, 0, 1)
+    return np.repeat((255 - (255 - darkest) * dark)[..., None], 3, axis=2).astype(np.uint8)
+
+
+def boards(rng: np.random.Generator, side: int) -> Pixels:
+    """A brown floor of boards that lie side by side."""
+    count = int(rng.integers(3, 7))
+    light = jitter(rng, "brown") + rng.uniform(20, 60)
+    dark = 1 - 0.45 * _grain(rng, side, rng.uniform(2.5, 4) * count)
+    board = np.arange(side) * count // side
+    dark *= rng.uniform(0.8, 1.0, count).astype(np.float32)[board]
+    dark[:, np.flatnonzero(np.diff(board))] *= 0.45
+    pixels = (dark[..., None] * light).clip(0, 255).astype(np.uint8)
+    return pixels if rng.random() < 0.5 else pixels.transpose(1, 0, 2)
+
+
+def _filling(rng: np.random.Generator, side: int) -> Image.Image:
+    """Something to cut flat shapes out of: noise, a crop of a photograph or a linear gradient between two colours."""
+    kind = rng.random()
+    if kind < 0.3:
+        return Image.fromarray(noise(rng, side, 2))
+    if kind < 0.65:
+        return Image.fromarray(crop(rng, photograph(sorted(PHOTOGRAPHS)[int(rng.integers(len(PHOTOGRAPHS)))]), side))
+    ends = np.stack([jitter(rng, random_colour(rng), 40) for _ in range(2)])
+    t = np.linspace(0, 1, side)[:, None]
+    row = np.broadcast_to((1 - t) * ends[0] + t * ends[1], (side, side, 3))
+    return Image.fromarray((row if rng.random() < 0.5 else row.transpose(1, 0, 2)).astype(np.uint8))
+
+
 def heap(rng: np.random.Generator, side: int) -> Pixels:
-    """Flat ellipses, rectangles, polygons and lines on top of each other: edges and colours, but no solid."""
-    image = (
-        Image.fromarray(noise(rng, side, 2))
-        if rng.random() < 0.5
-        else Image.new("RGB", (side, side), tuple(map(int, jitter(rng, random_colour(rng)))))
-    )
+    """Dead leaves: flat shapes, outlines and lines on top of each other, their sizes by a power law as in photographs
+    (Lee, Mumford and Huang, 2001). Edges, colours and textures, but nothing shaded like a solid."""
+    image = _filling(rng, side)
     draw = ImageDraw.Draw(image)
-    for _ in range(int(rng.integers(4, 30))):
-        fill = tuple(map(int, jitter(rng, random_colour(rng), 40)))
+    fillings = [_filling(rng, side) for _ in range(3)]
+    count = int(rng.integers(12, 70))
+    sizes = np.sort(np.minimum(0.04 * (1 - rng.random(count)) ** -0.6, 0.45))[::-1] * side
+    for size in sizes.tolist():
+        fill = tuple(jitter(rng, random_colour(rng), 40).astype(int).tolist())
         x, y = rng.uniform(-0.1, 1.1, 2) * side
-        w, h = rng.lognormal(-2.0, 0.7, 2) * side
-        kind = int(rng.integers(4))
+        w, h = size * rng.uniform(0.4, 1, 2)
+        kind = int(rng.choice(6, p=[0.22, 0.22, 0.24, 0.12, 0.08, 0.12]))
+        frame = (x - w, y - h, x + w, y + h)
         if kind == 0:
-            draw.ellipse((x - w, y - h, x + w, y + h), fill=fill)
-        elif kind == 1:
-            draw.rectangle((x - w, y - h, x + w, y + h), fill=fill)
-        elif kind == 2:
-            turn = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 7))))
-            draw.polygon([(x + 1.4 * w * np.cos(t), y + 1.4 * h * np.sin(t)) for t in turn], fill=fill)
+            draw.ellipse(frame, fill=fill)
+        elif kind in (1, 2):
+            number = 4 if kind == 1 else int(rng.integers(3, 7))
+            turn = np.sort(rng.uniform(0, 2 * np.pi, number))
+            if kind == 1:
+                turn = rng.choice([0, rng.uniform(0, np.pi)]) + np.pi / 4 + np.arange(4) * np.pi / 2
+            corners = [(x + 1.4 * w * np.cos(t), y + 1.4 * h * np.sin(t)) for t in turn]
+            if rng.random() < 0.4:
+                mask = Image.new("1", image.size)
+                ImageDraw.Draw(mask).polygon(corners, fill=1)
+                image.paste(fillings[int(rng.integers(3))], mask=mask)
+            else:
+                draw.polygon(corners, fill=fill)
+        elif kind == 3:
+            draw.ellipse(frame, outline=fill, width=int(rng.integers(1, 3)))
+        elif kind == 4:
+            draw.rectangle(frame, outline=fill, width=int(rng.integers(1, 3)))
         else:
-            draw.line(
-                (x, y, x + 4 * rng.normal() * w, y + 4 * rng.normal() * h), fill=fill, width=int(rng.integers(1, 6))
-            )
+            end = (x + 3 * rng.normal() * w, y + 3 * rng.normal() * h)
+            draw.line((x, y, *end), fill=fill, width=int(rng.integers(1, 6)))
+    if rng.random() < 0.2:
+        image = image.filter(ImageFilter.GaussianBlur(side * rng.uniform(0.004, 0.015)))
     return np.asarray(image)
 
 
@@ -159,7 +234,9 @@ def background(
         pixels = texture(rng, name, side, jitter(rng, first), jitter(rng, second))
         pair = f"{colour_word(rng, first)} and {colour_word(rng, second)}"
         return pixels, (f"on a {name} background", f"on a {pair} {name} background", f"on a {name} surface")
-    if kind < 0.68:
+    if kind < 0.63:
+        return boards(rng, side), ("on a wooden floor", "on wood", "on wooden boards")
+    if kind < 0.7:
         return noise(rng, side), ("on a cloudy background", "on a marbled background")
     if kind < 0.78:
         return heap(rng, side), ("in a heap of flat shapes", "on a cluttered background")

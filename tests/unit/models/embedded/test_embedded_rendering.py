@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import trimesh
 
+from serve_app.models.embedded.backgrounds import SURFACES, background, boards, heap, surface
+from serve_app.models.embedded.print_text import Page, page, place_text
 from serve_app.models.embedded.rendering import FIELD_OF_VIEW, SUPERSAMPLE, Light, Solid, renderer, visible_box
 from serve_app.models.embedded.solids import EVERYDAY, MESHES, SOLIDS
 from serve_app.models.embedded.words import COLOURS
@@ -115,3 +118,107 @@ def test_finishes_differ_visibly_and_keep_the_hue(shape: str) -> None:
         for finish, pixels in shown.items():
             seen = colorsys.rgb_to_hsv(*np.median(pixels, axis=0) / 255)[0]
             assert min(abs(seen - hue), 1 - abs(seen - hue)) < 0.04, (colour, finish)
+
+
+def test_textures_show_and_leave_the_colour_true() -> None:
+    red = (0.8, 0.1, 0.1)
+    plain = _shown(Solid("cube", red, 0.5, 0.5, 0.3, 6, 25, (30, 0, 0)))
+    for name in SURFACES:
+        pattern = surface(np.random.default_rng(4), name)
+        assert (pattern.shape, pattern.dtype) == ((64, 64, 3), np.uint8)
+        assert pattern.max() > 220 > 120 > pattern.min()
+        assert pattern.mean() > 110, "mostly the colour, less the pattern"
+        patterned = _shown(Solid("cube", red, 0.5, 0.5, 0.3, 6, 25, (30, 0, 0), pattern))
+        assert (plain - patterned).max(axis=1).mean() > 5
+        assert (patterned[:, 0] >= patterned[:, 1:].max(axis=1)).all()
+
+
+@pytest.mark.parametrize(
+    "draw", [heap, boards, lambda rng, side: background(rng, side)[0], lambda rng, _: surface(rng, "marbled")]
+)
+def test_a_seed_gives_the_same_picture(draw: Callable[[np.random.Generator, int], np.ndarray]) -> None:
+    one, again, other = (draw(np.random.default_rng(seed), 64) for seed in (5, 5, 6))
+    assert one.shape == (64, 64, 3)
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_boards_are_brown() -> None:
+    for seed in range(10):
+        red, green, blue = boards(np.random.default_rng(seed), 96).reshape(-1, 3).mean(axis=0)
+        assert red > 1.2 * green > 1.2 * blue > 20
+
+
+def test_the_box_of_text_is_the_extent_of_what_changed() -> None:
+    free = np.zeros((144, 144), bool)
+    flat = np.full((144, 144, 3), (200, 205, 210), np.uint8)
+    checked = 0
+    for seed in range(60):
+        printed = place_text(np.random.default_rng(seed), flat, free)
+        again = place_text(np.random.default_rng(seed), flat, free)
+        assert printed
+        assert again
+        assert np.array_equal(printed[0], again[0])
+        changed = visible_box((np.abs(printed[0].astype(int) - flat) > 25).any(axis=-1))
+        assert changed
+        x1, y1, x2, y2 = printed[1]
+        inside = printed[0][int(y1) : int(y2), int(x1) : int(x2)].astype(int).mean(axis=-1)
+        assert np.ptp(inside) > 50, "legible"
+        assert changed[0] <= x1 + 1
+        assert changed[1] <= y1 + 1
+        checked += np.abs(np.array(changed) - printed[1]).max() <= 1
+    assert checked > 25, "all but shadows and strips of paper, which reach further than the ink"
+
+
+def test_text_keeps_off_what_is_taken() -> None:
+    taken = np.zeros((96, 96), bool)
+    taken[:, :60] = True
+    flat = np.full((96, 96, 3), 90, np.uint8)
+    printed = [place_text(np.random.default_rng(seed), flat, taken) for seed in range(40)]
+    assert sum(one is not None for one in printed) > 5
+    for one in printed:
+        assert one is None or one[1][0] >= 60
+    assert place_text(np.random.default_rng(0), flat, np.ones((96, 96), bool)) is None
+
+
+def test_pages_are_what_they_say() -> None:
+    pages = [page(np.random.default_rng(seed), 144) for seed in range(80)]
+    for one in pages:
+        sheet = np.median(one.pixels.reshape(-1, 3), axis=0) / 255
+        hue, saturation, value = colorsys.rgb_to_hsv(*sheet)
+        if one.paper in ("white", "grey", "black"):
+            assert saturation < 0.25
+            assert {"white": 0.8, "grey": 0.4, "black": 0.0}[one.paper] <= value
+            assert value <= {"white": 1.0, "grey": 0.85, "black": 0.25}[one.paper]
+        else:
+            named = colorsys.rgb_to_hsv(*np.array(COLOURS[one.paper]) / 255)[0]
+            assert min(abs(hue - named), 1 - abs(hue - named)) < 0.06, one.paper
+            assert saturation > 0.15
+        assert one.ink != one.paper
+        x1, y1, x2, y2 = (int(edge) for edge in one.box)
+        assert 0 <= x1 < x2 <= 144
+        assert 0 <= y1 < y2 <= 144
+        assert np.ptp(one.pixels[y1:y2, x1:x2].mean(axis=-1)) > 25
+    for field, values in {
+        "size": {"", "small", "large"},
+        "columns": {1, 2},
+        "heading": {True, False},
+        "tilted": {True, False},
+    }.items():
+        assert {getattr(one, field) for one in pages} == values
+    assert len({one.paper for one in pages}) > 6
+
+
+def _rows_of_print(one: Page) -> int:
+    grey = one.pixels.astype(float).mean(axis=-1)
+    marked = np.abs(grey - np.median(grey, axis=1, keepdims=True)).mean(axis=1) > 4
+    return int((np.diff(marked.astype(int)) > 0).sum())
+
+
+def test_small_print_has_more_lines_than_large() -> None:
+    pages = [page(np.random.default_rng(seed), 144) for seed in range(150)]
+    straight = [one for one in pages if not one.tilted and not one.heading and one.columns == 1]
+    small, large = ([_rows_of_print(one) for one in straight if one.size == size] for size in ("small", "large"))
+    assert len(small) > 5
+    assert len(large) > 5
+    assert np.median(small) > 1.4 * np.median(large)
