@@ -134,7 +134,7 @@ def surface(rng: np.random.Generator, name: str) -> Pixels:
 def boards(rng: np.random.Generator, side: int) -> Pixels:
     """A brown floor of boards that lie side by side."""
     count = int(rng.integers(3, 7))
-    light = jitter(rng, "brown") + rng.uniform(20, 60)
+    light = jitter(rng, "brown") + rng.uniform(35, 75)
     dark = 1 - 0.45 * _grain(rng, side, rng.uniform(2.5, 4) * count)
     board = np.arange(side) * count // side
     dark *= rng.uniform(0.8, 1.0, count).astype(np.float32)[board]

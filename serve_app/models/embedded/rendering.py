@@ -31,8 +31,7 @@ class Solid:
     """One solid of a scene: where its centre falls in the picture (fractions), its radius as a fraction of the side.
 
     ``tilt`` turns it towards the viewer after ``turn`` (heading, pitch, roll) turned it about its own axes, in degrees.
-    ``texture`` is uint8 [64, 64, 3], multiplied with ``rgb``; metal has none. ``finish`` is matte or one of
-    FINISHES.
+    ``texture`` is uint8 [64, 64, 3], multiplied with ``rgb``; metal shows none. ``finish`` is matte or one of FINISHES.
     """
 
     shape: str
@@ -59,7 +58,7 @@ class Light:
     pitch: float
     strength: float
     ambient: float
-    fill: float = 0.15
+    fill: float = 0.12
 
 
 def _geometry(mesh: Mesh) -> core.GeomNode:
