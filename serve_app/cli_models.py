@@ -1,4 +1,4 @@
-"""``mediaverse models``: which weights there are, bring them here, check them, train the embedded ones."""
+"""``mediaverse models``: which weights there are, bring them here, check them, train and evaluate the embedded ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serve_app.models import pull as pulling
 from serve_app.models.manifest import Manifest, ManifestError, Model, load_manifest
 from serve_app.models.store import EMBEDDED, Report, Store, default_home
 
-app = typer.Typer(help="The weights of the networks: list, pull, verify, train.", no_args_is_help=True)
+app = typer.Typer(help="The weights of the networks: list, pull, verify, train, evaluate.", no_args_is_help=True)
 
 Home = Annotated[Path | None, typer.Option("--home", envvar="MEDIAVERSE_HOME", help="Where weights are kept.")]
 Rows = Annotated[Path | None, typer.Option("--manifest", help="A models.yaml other than the shipped one.")]
@@ -102,7 +102,7 @@ def train_embedded(
     from serve_app.evaluation.embedded import evaluate
     from serve_app.models.embedded.train import train
 
-    package = Path(str(importlib.resources.files("serve_app.models.embedded")))
+    package = _embedded_package()
     folder, cards = (out, out) if out else (package / "weights", package / "cards")
     for one in [name] if name else known:
         with _training(one) as listener:
@@ -111,6 +111,58 @@ def train_embedded(
             )
         for file, (size, sha256) in report.files.items():
             typer.echo(f"{one} {folder / file}: sha256 {sha256}, bytes {size}")
+
+
+@app.command()
+def evaluate(
+    name: Annotated[str | None, typer.Argument(help="One embedded model; each of them when left out.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A folder of other weights than those that ship.")
+    ] = None,
+    photographs: Annotated[
+        Path | None,
+        typer.Option(
+            "--photographs",
+            exists=True,
+            file_okay=False,
+            help="A folder of different photographs without solids and printed text; scikit-image's when left out.",
+        ),
+    ] = None,
+    pairs: Annotated[int, typer.Option("--pairs", min=10, help="Generated pictures with captions.")] = 1_000,
+    scenes: Annotated[int, typer.Option("--scenes", min=10, help="Generated scenes with boxes.")] = 300,
+    as_json: Json = False,
+) -> None:
+    """Measure embedded weights on generated scenes and photographs that no training sees, as train-embedded does."""
+    known = [model.name for model in load_manifest().models.values() if _trained_here(model)]
+    if name is not None and name not in known:
+        _stop(f"no embedded model {name!r}; there are {', '.join(known)}", NO_INPUT)
+    from serve_app.evaluation import embedded
+    from serve_app.evaluation.photographs import read_photographs
+
+    given = read_photographs(photographs)
+    if not given.pictures:
+        _stop(f"no picture in {photographs} can be read", NO_INPUT)
+    if given.skipped:
+        typer.echo(f"skipped {len(given.skipped)}, no pictures that can be read: {', '.join(given.skipped)}", err=True)
+    folder = weights or _embedded_package() / "weights"
+    found: dict[str, dict[str, float]] = {}
+    for one in [name] if name else known:
+        try:
+            with _counting(one) as tell:
+                found[one] = embedded.evaluate(
+                    one, folder, pairs=pairs, scenes=scenes, photographs=list(given.pictures.values()), tell=tell
+                )
+        except (OSError, ValueError) as error:
+            _stop(f"{one}: {error}", NO)
+    if as_json:
+        skipped = list(given.skipped)
+        _print_json({"figures": found, "photographs": len(given.pictures), "skipped": skipped, "weights": str(folder)})
+        return
+    for one, figures in found.items():
+        table = Table(one, Column("value", justify="right"))
+        for figure, value in figures.items():
+            table.add_row(figure, f"{value:.3f}")
+        Console().print(table)
 
 
 def _row(table: Manifest, store: Store, model: Model) -> dict[str, Any]:
@@ -184,6 +236,21 @@ def _training(name: str) -> Iterator[Callable[[Any], None]]:
             bar.update(task, description=label, completed=step.step, total=step.steps, loss=loss + left)
 
         yield listen
+
+
+@contextmanager
+def _counting(name: str) -> Iterator[Callable[[str, int, int], None]]:
+    with Progress(TextColumn("{task.description}"), BarColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None)
+
+        def tell(stage: str, done: int, every: int) -> None:
+            bar.update(task, description=f"{name}: {stage}", completed=done, total=every)
+
+        yield tell
+
+
+def _embedded_package() -> Path:
+    return Path(str(importlib.resources.files("serve_app.models.embedded")))
 
 
 def _here(store: Store, model: Model) -> bool:

@@ -17,7 +17,7 @@ from serve_app.media import images
 from serve_app.models.embedded.held_out import held_out_photographs
 
 Pixels = NDArray[np.uint8]
-MAX_SIDE = 1024
+MAX_SIDE = 640  # the longer side of a photograph of COCO; no embedded model looks at more than half of it
 
 
 @dataclass(frozen=True)

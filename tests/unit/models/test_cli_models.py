@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from PIL import Image
 from typer.testing import CliRunner
 from weights_server import BODY, SHA, MakeManifest, Weights
 
@@ -102,6 +103,7 @@ def test_from_a_folder(home: Path, write_manifest: MakeManifest, weights: Weight
         (("pull", "huge", "--yes"), "no profile or model 'huge'; profiles: embedded"),
         (("verify", "huge"), "no profile or model 'huge'"),
         (("list", "--manifest", "/nowhere/models.yaml"), "/nowhere/models.yaml"),
+        (("evaluate", "fastestdet"), "no embedded model 'fastestdet'; there are clip-embedded, shapes-embedded"),
         (("train-embedded", "fastestdet"), "no embedded model 'fastestdet'; there are clip-embedded, shapes-embedded"),
     ],
 )
@@ -148,3 +150,37 @@ def test_training_is_told_what_was_asked(home: Path, tmp_path: Path, monkeypatch
     asked = {"seed": 7, "minutes": 0.5, "resume": True, "cards": place}
     assert told == [("shapes-embedded", place, "serve_app.evaluation.embedded", asked)]
     assert f"sha256 {SHA}, bytes 12" in answer.stdout
+
+
+def test_an_evaluation_says_what_it_found(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    def evaluated(name: str, folder: Path, *, photographs: list[Any], tell: Callable[..., None], **asked: int) -> Any:
+        tell("encoding", 1, 2)
+        told.append((name, folder, len(photographs), asked))
+        return {"recall@10": 0.12345}
+
+    monkeypatch.setattr("serve_app.evaluation.embedded.evaluate", evaluated)
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    words = ("evaluate", "clip-embedded", "--weights", str(home), "--photographs", str(tmp_path), "--pairs", "20")
+    answer = call(home, *words, "--json")
+    assert json.loads(answer.stdout) == {
+        "figures": {"clip-embedded": {"recall@10": 0.12345}},
+        "photographs": 1,
+        "skipped": ["notes.txt"],
+        "weights": str(home),
+    }
+    assert "skipped 1, no pictures that can be read: notes.txt" in answer.stderr
+    assert told == [("clip-embedded", home, 1, {"pairs": 20, "scenes": 300})]
+    assert "0.123" in call(home, *words).stdout
+
+
+def test_an_evaluation_of_missing_weights_is_a_clear_error(home: Path, tmp_path: Path) -> None:
+    answer = call(home, "evaluate", "clip-embedded", "--weights", str(tmp_path))
+    assert answer.exit_code == 1
+    assert "clip_image.onnx" in answer.stderr
+    (tmp_path / "empty").mkdir()
+    answer = call(home, "evaluate", "--photographs", str(tmp_path / "empty"))
+    assert answer.exit_code == 2
+    assert "no picture in" in answer.stderr

@@ -3,71 +3,81 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Callable
+from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 from tokenizers import Tokenizer
 
+from serve_app.evaluation.detector import Reader, scene_figures
+from serve_app.evaluation.encoder import Towers, pair_figures, photograph_figures
+from serve_app.evaluation.photographs import CHANGES, Pixels, read_photographs
 from serve_app.models.embedded.backgrounds import background
-from serve_app.models.embedded.clip import MEAN, STD, prepare
-from serve_app.models.embedded.figures import detections, iou_matrix
-from serve_app.models.embedded.held_out import held_out_photographs, held_out_shapes
+from serve_app.models.embedded.held_out import held_out_photographs
 from serve_app.models.embedded.rendering import Light, Solid, renderer
-from serve_app.models.embedded.scenes import LABELS
 from serve_app.models.embedded.words import COLOURS
 from serve_app.models.manifest import load_manifest
 from serve_app.models.sessions import open_session
 
+# Figures of the shipped weights less what another training of the same recipe may lose; weights that do worse fail.
+LEAST = {
+    "full captions: image by text recall@10": 0.85,
+    "full captions: text by image recall@10": 0.85,
+    "free captions: image by text recall@10": 0.7,
+    "free captions: text by image recall@10": 0.7,
+    "mAP50": 0.6,
+    "recall at the threshold": 0.35,
+    "precision at the threshold": 0.7,
+    **{f"original among 8 photographs, {change}: recall@1": 0.87 for change in CHANGES},
+    "original among 50 photographs, centre crop, 80 % of each side: recall@1": 0.9,
+    "original among 50 photographs, lower right crop, 80 % of each side: recall@1": 0.8,
+    "original among 50 photographs, half-size JPEG, quality 40: recall@1": 0.95,
+    "original among 50 photographs, rotated by 10 degrees, cropped: recall@1": 0.9,
+    "original among 50 photographs, rotated by 10 degrees, black corners: recall@1": 0.7,
+    "original among 50 photographs, grey: recall@1": 0.5,
+}
+MOST = {"expected calibration error": 0.08, "false detections a photograph": 0.2}
+
+# Of the real pictures: those that show one photograph again, and those that are no photographs.
+OTHERS = ("exif_landscape_[1-8].jpg", "hopper.tif", "hopper_16bit.pgm", "fox_10bit_mono.avif", "kodim03.avif",
+          "kodim03_gray.png", "chi.gif", "colors-animated.avif", "i_trns.png", "transparent.webp")  # fmt: skip
 PACKAGE = Path(str(files("serve_app.models.embedded")))
 WEIGHTS = PACKAGE / "weights"
 NAMES = ("clip_image.onnx", "clip_text.onnx", "clip_tokenizer.json", "shapes.onnx")
 CONTEXT, DIM = 40, 256
-SHIPPED = load_manifest().models["shapes-embedded"].detector
-assert SHIPPED is not None
-THRESHOLD, NMS_IOU = SHIPPED.threshold, SHIPPED.nms_iou
-Vectors = NDArray[np.float32]
+MODELS = load_manifest().models
+UNCALIBRATED = pytest.mark.xfail(strict=True, raises=ValueError, reason="these weights were trained before calibration")
+
+
+def compare(found: dict[str, float]) -> None:
+    """Every figure that has a bound keeps it, and there is at least one."""
+    bound = found.keys() & (LEAST.keys() | MOST.keys())
+    assert bound
+    worse = {figure: found[figure] for figure in bound if found[figure] < LEAST.get(figure, -np.inf)}
+    worse |= {figure: found[figure] for figure in bound if found[figure] > MOST.get(figure, np.inf)}
+    assert not worse
+
+
+@pytest.fixture(scope="module")
+def real_photographs(shared: Path) -> list[Pixels]:
+    pictures = read_photographs(shared / "media" / "images").pictures
+    return [pixels for name, pixels in pictures.items() if not any(fnmatch(name, other) for other in OTHERS)]
+
+
+@pytest.fixture(scope="module")
+def towers() -> Towers:
+    model = MODELS["clip-embedded"]
+    return Towers(model, {logical: WEIGHTS / file.name for logical, file in model.files.items()}, threads=1)
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     return Tokenizer.from_file(str(WEIGHTS / "clip_tokenizer.json"))
-
-
-@pytest.fixture(scope="module")
-def image_size() -> int:
-    shape = open_session(WEIGHTS / "clip_image.onnx", 1).get_inputs()[0].shape
-    assert shape[1:3] == [3, shape[3]]
-    return int(shape[3])
-
-
-@pytest.fixture(scope="module")
-def encode(image_size: int) -> Callable[[list[NDArray[np.uint8]]], Vectors]:
-    session = open_session(WEIGHTS / "clip_image.onnx", 1)
-
-    def run(pictures: list[NDArray[np.uint8]]) -> Vectors:
-        x = np.stack([prepare(picture, image_size) for picture in pictures]).astype(np.float32) / 255
-        x = (x - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-        return np.asarray(session.run(["embedding"], {"pixels": x.transpose(0, 3, 1, 2)})[0])
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def encode_text(tokenizer: Tokenizer) -> Callable[[list[str]], Vectors]:
-    session = open_session(WEIGHTS / "clip_text.onnx", 1)
-
-    def run(texts: list[str]) -> Vectors:
-        tokens = np.array([encoding.ids for encoding in tokenizer.encode_batch(texts)], np.int64)
-        return np.asarray(session.run(["embedding"], {"tokens": tokens})[0])
-
-    return run
 
 
 def test_all_weights_together_stay_small() -> None:
@@ -101,17 +111,21 @@ def test_unknown_words_are_not_lost(tokenizer: Tokenizer) -> None:
         assert tokenizer.decode(tokenizer.encode(text).ids) == text
 
 
-def test_vectors_have_unit_length_and_do_not_depend_on_the_batch(
-    encode: Callable[[list[NDArray[np.uint8]]], Vectors], encode_text: Callable[[list[str]], Vectors]
-) -> None:
-    pictures = list(held_out_photographs().values())
+def test_vectors_have_unit_length_and_do_not_depend_on_the_batch() -> None:
+    tokenizer = Tokenizer.from_file(str(WEIGHTS / "clip_tokenizer.json"))
     texts = ["a red cube", "", "two blue balls", "night", "x", "🦊", "a page of text", "word " * 100]
-    for run, items in ((encode, pictures), (encode_text, texts)):
-        together = run(items)
+    size = MODELS["clip-embedded"].clip.image_size  # type: ignore[union-attr]
+    inputs = {
+        "pixels": np.random.default_rng(0).standard_normal((8, 3, size, size), np.float32),
+        "tokens": np.array([encoding.ids for encoding in tokenizer.encode_batch(texts)], np.int64),
+    }
+    for name, batch in inputs.items():
+        session = open_session(WEIGHTS / f"clip_{'image' if name == 'pixels' else 'text'}.onnx", 1)
+        together = session.run(["embedding"], {name: batch})[0]
         assert together.shape == (8, DIM)
         assert together.dtype == np.float32
         assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
-        alone = np.concatenate([run([item]) for item in items])
+        alone = np.concatenate([session.run(["embedding"], {name: item[None]})[0] for item in batch])
         assert np.abs(alone - together).max() < 1e-4
 
 
@@ -124,14 +138,13 @@ def _solid(rng: np.random.Generator, shape: str, colour: str) -> NDArray[np.uint
     return (drawn[..., :3] + under * (1 - drawn[..., 3:])).clip(0, 255).astype(np.uint8)
 
 
-def test_text_ranks_the_right_solid_first(
-    encode: Callable[[list[NDArray[np.uint8]]], Vectors], encode_text: Callable[[list[str]], Vectors]
-) -> None:
+def test_text_ranks_the_right_solid_first(towers: Towers) -> None:
     rng = np.random.default_rng(77)
     colours = ("red", "blue", "green", "yellow")
     kinds = [(shape, colour) for shape in ("cube", "sphere", "cone", "torus") for colour in colours]
-    images = encode([_solid(rng, *kind) for kind in kinds for _ in range(3)])
-    scores = (encode_text([f"a {colour} {shape}" for shape, colour in kinds]) @ images.T).reshape(16, 16, 3)
+    images = np.concatenate([towers.picture(_solid(rng, *kind)) for kind in kinds for _ in range(3)])
+    texts = np.concatenate([towers.text(f"a {colour} {shape}") for shape, colour in kinds])
+    scores = (texts @ images.T).reshape(16, 16, 3)
 
     def wins(rivals: Callable[[tuple[str, str], tuple[str, str]], bool]) -> float:
         """How often a right picture scores above a rival; chance is one half."""
@@ -142,34 +155,35 @@ def test_text_ranks_the_right_solid_first(
     assert wins(lambda one, other: one[0] == other[0] and one[1] != other[1]) >= 0.9
 
 
-def _degraded(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
-    height, width = pixels.shape[:2]
-    image = Image.fromarray(pixels)
-    buffer = io.BytesIO()
-    image.resize((width // 2, height // 2)).save(buffer, "JPEG", quality=40)
-    cut = image.crop((width // 20, height // 20, width // 20 + int(width * 0.9), height // 20 + int(height * 0.9)))
-    return {"crop of 80 %": np.asarray(cut), "half-size JPEG": np.asarray(Image.open(buffer).convert("RGB"))}
+def test_text_finds_its_picture_on_pairs_held_out(towers: Towers) -> None:
+    compare(pair_figures(towers, 300))
 
 
-def test_photographs_are_found_again(encode: Callable[[list[NDArray[np.uint8]]], Vectors]) -> None:
-    pictures = list(held_out_photographs().values())
-    originals = encode(pictures)
-    for name in ("crop of 80 %", "half-size JPEG"):
-        again = encode([_degraded(pixels)[name] for pixels in pictures])
-        assert ((again @ originals.T).argmax(axis=1) == np.arange(8)).mean() >= 0.87, name
+def test_photographs_are_found_again(towers: Towers) -> None:
+    compare(photograph_figures(towers, list(held_out_photographs().values())))
 
 
-def test_the_detector_finds_shapes_on_held_out_photographs() -> None:
-    scenes = held_out_shapes(40, 256)
-    session = open_session(WEIGHTS / "shapes.onnx", 1)
-    x = scenes.pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255
-    outputs = np.concatenate([session.run(["predictions"], {"images": x[i : i + 8]})[0] for i in range(0, 40, 8)])
-    assert outputs.shape == (40, 4 + len(LABELS), 32 * 32 + 16 * 16)
-    there = hit = claimed = 0
-    for output, boxes in zip(outputs, scenes.boxes, strict=True):
-        truth, rows = boxes[boxes[:, 4] >= 0], detections(output, THRESHOLD, NMS_IOU)
-        match = (iou_matrix(truth[:, :4], rows[:, :4]) >= 0.5) & (truth[:, 4:5] == rows[None, :, 5])
-        there, hit, claimed = there + len(truth), hit + int(match.any(axis=1).sum()), claimed + len(rows)
-    # The shipped threshold favours precision: what is claimed on a real photograph had better be there.
-    assert hit / there >= 0.35
-    assert hit / max(1, claimed) >= 0.7
+def test_real_photographs_are_found_again(towers: Towers, real_photographs: list[Pixels]) -> None:
+    compare(photograph_figures(towers, real_photographs))
+
+
+@pytest.fixture(scope="module")
+def reader() -> Reader:
+    return Reader(MODELS["shapes-embedded"], WEIGHTS / "shapes.onnx", threads=1)
+
+
+@UNCALIBRATED
+def test_the_row_says_what_the_file_says(reader: Reader) -> None:
+    row = MODELS["shapes-embedded"].detector
+    assert row is not None
+    assert (row.threshold, row.nms_iou) == (reader.stored.threshold, reader.stored.nms_iou)
+
+
+@UNCALIBRATED
+def test_the_detector_on_scenes_held_out(reader: Reader) -> None:
+    compare(scene_figures(reader, 70))
+
+
+@UNCALIBRATED
+def test_the_detector_finds_little_where_nothing_is(reader: Reader, real_photographs: list[Pixels]) -> None:
+    assert reader.claims(real_photographs) <= MOST["false detections a photograph"]
