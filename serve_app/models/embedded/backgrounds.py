@@ -30,6 +30,7 @@ PHOTOGRAPHS: dict[str, tuple[str, str]] = {
 }
 TEXTURES = ("striped", "checkered", "spotted")
 SURFACES = (*TEXTURES, "wooden", "marbled")
+UNSEEN_SURFACES = ("zigzag", "crossed")  # for evaluation: no training draws them
 
 
 @lru_cache(maxsize=32)
@@ -118,13 +119,19 @@ def _grain(rng: np.random.Generator, side: int, rings: float) -> NDArray[np.floa
 
 
 def surface(rng: np.random.Generator, name: str) -> Pixels:
-    """A pattern out of SURFACES for the surface of a solid, uint8 [64, 64, 3]: darker on white, to be multiplied with
-    its colour."""
+    """A pattern out of SURFACES or UNSEEN_SURFACES for the surface of a solid, uint8 [64, 64, 3]: darker on white, to
+    be multiplied with its colour."""
     darkest = rng.uniform(20, 90)
     if name in TEXTURES:
         return texture(rng, name, 64, np.full(3, 255.0), np.full(3, darkest))
     if name == "wooden":
         dark = _grain(rng, 64, rng.uniform(4, 6))
+    elif name in UNSEEN_SURFACES:
+        y, x = np.mgrid[0:64, 0:64] / 64
+        repeats = int(rng.integers(2, 5))
+        zigzag = (y * repeats + 0.5 * np.abs(2 * (x * repeats % 1) - 1)) % 1 < 0.4
+        crossed = np.minimum((x + y) * repeats % 1, (x - y) * repeats % 1) < 0.2
+        dark = (zigzag if name == "zigzag" else crossed).astype(float)
     else:
         vein = np.abs(_field(rng, 64, 5, 0.55) - 0.5) + 0.25 * np.abs(_field(rng, 64, 5, 0.6) - 0.5)
         dark = np.clip(1 - vein / 0.14, 0, 1)

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
@@ -94,52 +96,76 @@ def random_view(rng: np.random.Generator, x: Tensor, size: int, least: float) ->
 
 
 def degraded_view(rng: np.random.Generator, x: Tensor, size: int) -> Tensor:
-    """A harsher view of the same pictures: smaller window, lost detail, noise, sometimes turned or grey."""
+    """A harsher view of the same pictures: smaller window, lost detail, noise, some turned, nearly half of them grey."""
     view = random_view(rng, x, size, 0.7)
-    turn = float(np.radians(rng.uniform(-12, 12))) if rng.random() < 0.4 else 0.0
-    if turn:
-        zoom = 0.85
-        matrix = (
-            torch.tensor([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0]], dtype=torch.float32)
-            * zoom
-        )
+    if rng.random() < 0.4:
+        turn, zoom = float(np.radians(rng.uniform(-14, 14))), float(rng.uniform(0.8, 1.1))
+        matrix = torch.tensor([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0]]).float() * zoom
         grid = F.affine_grid(matrix.expand(len(view), 2, 3), list(view.shape), align_corners=False)
-        view = F.grid_sample(view, grid, padding_mode="reflection", align_corners=False)
+        view = F.grid_sample(view + 2, grid, align_corners=False) - 2  # beside the picture it is black
     if rng.random() < 0.5:
-        small = int(size * rng.uniform(0.4, 0.9))
+        small = int(size * rng.uniform(0.35, 0.9))
         view = F.interpolate(
             F.interpolate(view, (small, small), mode="bilinear", antialias=True), (size, size), mode="bilinear"
         )
-    if rng.random() < 0.25:
-        view = view.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    grey = (view * torch.tensor(_LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    view = torch.where(torch.from_numpy(rng.random((len(x), 1, 1, 1)) < 0.45), grey, view)
     noise = torch.from_numpy(rng.standard_normal(view.shape, dtype=np.float32))
     return view + noise * float(rng.uniform(0, 0.12))
 
 
-def contrastive_loss(left: Tensor, right: Tensor, scale: Tensor) -> Tensor:
-    """The symmetric InfoNCE loss of CLIP (Radford et al. 2021) over unit vectors [N, D]."""
-    logits = scale * left @ right.T
+def encode_tokens(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
+    """What the text tower makes of int64 [N, L]: [N, D], not normalised.
+
+    The padding is cut off, in parts of like length: attention looks back only, so that nothing after the end token
+    counts, and most captions fill half of the context.
+    """
+    lengths = tokens.argmax(dim=1) + 1  # the end token has the highest id
+    order = lengths.argsort(stable=True)
+    parts = []
+    for rows in order.chunk(4):
+        length = int(lengths[rows].max())
+        x = model.token_embedding(tokens[rows, :length]) + model.positional_embedding[:length]
+        x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+        parts.append(x[torch.arange(len(rows)), lengths[rows] - 1] @ model.text_projection)
+    return torch.cat(parts)[order.argsort()]
+
+
+def contrastive_loss(left: Tensor, right: Tensor, scale: Tensor, wrong: Tensor | None = None) -> Tensor:
+    """The symmetric InfoNCE loss of CLIP (Radford et al. 2021) over unit vectors [N, D].
+
+    ``wrong`` [M, D] are further candidates that no ``left`` belongs to (NegCLIP, Yuksekgonul et al. 2023).
+    """
+    candidates = right if wrong is None else torch.cat([right, wrong])
     target = torch.arange(len(left))
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    forth = F.cross_entropy(scale * left @ candidates.T, target)
+    return (forth + F.cross_entropy(scale * right @ left.T, target)) / 2
 
 
 def clip_loss(
-    model: open_clip.CLIP, pixels: NDArray[np.uint8], tokens: Tensor, rng: np.random.Generator, size: int, twins: int
+    model: open_clip.CLIP,
+    pixels: NDArray[np.uint8],
+    tokens: Tensor,
+    wrong: Tensor,
+    rng: np.random.Generator,
+    size: int,
+    twins: int,
 ) -> Tensor:
-    """Pictures against captions, and ``twins`` of the pictures against degraded views of themselves."""
+    """Pictures against captions right and wrong, and the first ``twins`` against degraded views of themselves."""
     x = normalise(pixels)
     views = [random_view(rng, x, size, 0.9)]
     if twins:
         views.append(degraded_view(rng, x[:twins], size))
     batch = torch.cat(views).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    # On a CPU the fused attention's backward pass takes longer than plain products at these lengths.
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         images = model.visual(batch)
-        texts = model.encode_text(tokens)
+        texts = encode_tokens(model, torch.cat([tokens, wrong]))
     images, texts = F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
     scale = model.logit_scale.exp().clamp(max=100)
-    loss = contrastive_loss(images[: len(x)], texts, scale)
+    loss = contrastive_loss(images[: len(x)], texts[: len(x)], scale, texts[len(x) :])
     if twins:
-        loss = loss + 0.4 * contrastive_loss(images[:twins], images[len(x) :], torch.tensor(20.0))
+        loss = loss + 0.5 * contrastive_loss(images[:twins], images[len(x) :], torch.tensor(20.0))
     return loss
 
 

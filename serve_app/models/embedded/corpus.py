@@ -16,15 +16,18 @@ from serve_app.models.embedded.scenes import LABELS, Mix, generate
 
 SHARD = 500
 MOST_BOXES = 10
+_FIELDS = ("pixels", "captions", "wrong", "boxes")
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """``pixels`` uint8 [N, side, side, 3]; ``captions`` [N, wordings]; ``boxes`` float32 [N, MOST_BOXES, 5]: x1, y1,
-    x2, y2 in pixels and the number of the label, rows of -1 where there is none."""
+    """``pixels`` uint8 [N, side, side, 3]; ``captions`` [N, wordings] and ``wrong`` [N, wordings], the same with one
+    thing changed; ``boxes`` float32 [N, MOST_BOXES, 5]: x1, y1, x2, y2 in pixels and the number of the label, rows of
+    -1 where there is none."""
 
     pixels: NDArray[np.uint8]
     captions: NDArray[np.str_]
+    wrong: NDArray[np.str_]
     boxes: NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -38,23 +41,28 @@ def make(
     scenes = [generate(seed, first + index, side, mix, photographs) for index in range(count)]
     boxes = np.full((count, MOST_BOXES, 5), -1, np.float32)
     for row, scene in zip(boxes, scenes, strict=True):
-        for number, (box, label) in enumerate(zip(scene.boxes, scene.labels, strict=True)):
+        known = [pair for pair in zip(scene.boxes, scene.labels, strict=True) if pair[1] in LABELS]
+        for number, (box, label) in enumerate(known):
             row[number] = (*box, LABELS.index(label))
-    captions = np.array([[scene.captions[i % len(scene.captions)] for i in range(mix.wordings)] for scene in scenes])
-    return Corpus(np.stack([scene.pixels for scene in scenes]), captions, boxes)
+    return Corpus(
+        np.stack([scene.pixels for scene in scenes]),
+        np.array([scene.captions for scene in scenes]),
+        np.array([scene.wrong for scene in scenes]),
+        boxes,
+    )
 
 
 def _save(path: Path, seed: int, first: int, count: int, side: int, mix: Mix) -> None:
     part = make(seed, first, count, side, mix)
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as stream:
-        np.savez(stream, pixels=part.pixels, captions=part.captions, boxes=part.boxes)
+        np.savez(stream, **{name: getattr(part, name) for name in _FIELDS})
     unfinished.replace(path)
 
 
 def _load(path: Path) -> Corpus:
     with np.load(path, allow_pickle=False) as data:
-        return Corpus(data["pixels"], data["captions"], data["boxes"])
+        return Corpus(*(data[name] for name in _FIELDS))
 
 
 def corpus(
@@ -86,6 +94,4 @@ def corpus(
                 if progress:
                     progress(done, len(shards))
     parts = [_load(path) for path, _ in shards]
-    return Corpus(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("pixels", "captions", "boxes"))
-    )
+    return Corpus(*(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS))

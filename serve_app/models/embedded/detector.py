@@ -27,9 +27,9 @@ class DetectorConfig:
 
     image_size: int = 256
     classes: int = 7
-    widths: tuple[int, int, int, int] = (8, 24, 48, 96)
-    depths: tuple[int, int, int] = (1, 2, 2)
-    neck: int = 48
+    widths: tuple[int, int, int, int] = (8, 24, 64, 128)
+    depths: tuple[int, int, int] = (0, 2, 3)
+    neck: int = 64
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -168,7 +168,7 @@ def detector_loss(model: Detector, x: Tensor, boxes: Tensor) -> Tensor:
 
 
 def augmented(rng: np.random.Generator, pixels: NDArray[np.uint8], boxes: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-    """A training batch, mirrored, shrunk and re-toned: RGB float32 [N, 3, S, S] in 0..1 and boxes [N, M, 5]."""
+    """A training batch, mirrored, shrunk and recoloured: RGB float32 [N, 3, S, S] in 0..1 and boxes [N, M, 5]."""
     boxes = boxes.copy()
     there = boxes[..., 4] >= 0
     side = pixels.shape[2]
@@ -176,9 +176,14 @@ def augmented(rng: np.random.Generator, pixels: NDArray[np.uint8], boxes: NDArra
         pixels = pixels[:, :, ::-1]
         boxes[..., [0, 2]] = side - boxes[..., [2, 0]]
     x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
+    if rng.random() < 0.5:
+        x = x[:, torch.from_numpy(rng.permutation(3))]  # a shape is what it is in any colour
     gain = torch.from_numpy(rng.uniform(0.75, 1.25, (len(x), 3, 1, 1))).float()
-    noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32)) * float(rng.uniform(0, 0.03))
-    x = (x * gain + noise).clamp(0, 1)
+    x = x * gain
+    if rng.random() < 0.3:
+        noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
+        x = x + noise * float(rng.uniform(0, 0.05))
+    x = x.clamp(0, 1)
     if rng.random() < 0.4:  # the bars of a letterboxed picture, and smaller solids
         small = int(side * rng.uniform(0.6, 1.0))
         left, top = rng.integers(side - small + 1, size=2).tolist()

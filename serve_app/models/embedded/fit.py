@@ -82,6 +82,22 @@ def fit(
     progress: Callable[[Progress], None] | None,
 ) -> State:
     """Train to the recipe's steps, or until ``minutes`` are spent; the learning rate follows whichever is nearer."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(recipe.threads)
+    try:
+        return _run(job, recipe, seed, checkpoint, minutes, progress)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(
+    job: Job,
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Path,
+    minutes: float | None,
+    progress: Callable[[Progress], None] | None,
+) -> State:
     optimiser = _optimiser(job.model, recipe.rate)
     kind = _kind(job, recipe)
     state = _load(checkpoint, kind, job, optimiser)

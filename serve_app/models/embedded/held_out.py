@@ -6,6 +6,7 @@ Some of the photographs calibrate the detector, others test it, so that neither 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from itertools import cycle, islice
@@ -13,16 +14,16 @@ from itertools import cycle, islice
 import numpy as np
 from PIL import Image
 
-from serve_app.models.embedded.backgrounds import Pixels
+from serve_app.models.embedded.backgrounds import UNSEEN_SURFACES, Pixels
 from serve_app.models.embedded.corpus import Corpus, make
-from serve_app.models.embedded.scenes import Mix
+from serve_app.models.embedded.scenes import DETECTOR_MIX, Mix
 
 CALIBRATION = ("camera.png", "coffee.png", "motorcycle_left.png")
 TEST = ("astronaut.png", "chelsea.png", "horse.png", "rocket.jpg")
 NAMES = tuple(sorted((*CALIBRATION, *TEST, "page.png")))  # ``page`` shows text of its own: no background
 WORLD = 1_000_003  # the seed of the held-out world; trainings use small seeds
 CALIBRATION_WORLD = 2_000_003
-SHAPES_MIX = Mix(photographs=0, pages=0, moods=0.25, texts=0.35)
+SHAPES_MIX = replace(DETECTOR_MIX, photographs=0, pages=0, empty=0, surfaces=UNSEEN_SURFACES)
 
 
 @lru_cache(maxsize=1)

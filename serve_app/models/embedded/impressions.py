@@ -1,15 +1,17 @@
-"""Words that can be computed from any picture: its main colours, where they lie, how bright and how busy it is.
+"""What can be computed of any picture: its main colours, where they lie, how bright and how busy it is.
 
 They give real photographs an honest place among the captions without a label.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serve_app.models.embedded.words import COLOURS, colour_word
+from serve_app.models.embedded.words import COLOURS, colour_word, listed, other, pick
 
 _HUES = (
     ("red", 12),
@@ -22,6 +24,24 @@ _HUES = (
     ("pink", 342),
     ("red", 361),
 )
+_CELLS = 32  # a picture is judged as this many cells each way
+_REGIONS = {
+    "top": np.s_[:12, :],
+    "bottom": np.s_[20:, :],
+    "left": np.s_[:, :12],
+    "right": np.s_[:, 20:],
+    "centre": np.s_[10:22, 10:22],
+}
+_WHERE = {
+    "top": ("above", "at the top"),
+    "bottom": ("below", "at the bottom"),
+    "left": ("on the left",),
+    "right": ("on the right",),
+    "centre": ("in the middle", "in the centre"),
+}
+_ACROSS = {"top": "bottom", "bottom": "top", "left": "right", "right": "left", "centre": "top"}
+_LIGHT = {"bright": ("bright", "light"), "dark": ("dark",)}
+_DETAIL = {"busy": ("full of detail", "busy", "crowded"), "smooth": ("smooth", "soft", "plain")}
 
 
 def colour_names(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -45,64 +65,88 @@ def colour_names(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.where((high < 0.2) | ((spread < 0.07) & (high < 0.25)), names.index("black"), result)
 
 
-def _main(counts: NDArray[np.int64]) -> tuple[str, float]:
-    best = int(counts.argmax())
-    return list(COLOURS)[best], float(counts[best] / max(1, counts.sum()))
+@dataclass(frozen=True)
+class Impression:
+    """``colours``: one where it covers more than half of the picture, otherwise the two most frequent; ``places``:
+    regions and the colour that rules there; ``light`` bright, dark or empty; ``detail`` busy, smooth or empty;
+    ``what`` names the picture where that is known."""
+
+    colours: tuple[str, ...]
+    places: tuple[tuple[str, str], ...]
+    colourless: bool
+    light: str
+    detail: str
+    what: str = ""
+
+    def describe(self, rng: np.random.Generator, full: bool) -> str:
+        tone, colours, places, light, detail, what = (full or rng.random() < keep for keep in (0.8,) * 5 + (0.7,))
+        words = [colour_word(rng, colour) for colour in self.colours]
+        spots = [f"{colour_word(rng, colour)} {pick(rng, _WHERE[where])}" for where, colour in self.places]
+        black_and_white = pick(rng, ("in black and white", "black-and-white", "in shades of grey"))
+        said = (
+            (tone and self.colourless, black_and_white),
+            (colours or not (places and spots), f"mostly {words[0]}" if len(words) == 1 else listed(words)),
+            (places and spots, listed(spots or [""])),
+            (light, pick(rng, _LIGHT.get(self.light, ("",)))),
+            (detail, pick(rng, _DETAIL.get(self.detail, ("",)))),
+        )
+        keep = [part for kept, part in said if kept and part]
+        lead, before = pick(rng, ("a picture", "a photo", "a photograph", "an image")), rng.random() < 0.7
+        if what and self.what:
+            lead = f"{lead} of {self.what}" if rng.random() < 0.5 else self.what
+        return f"{lead}, {', '.join(keep)}" if before else f"{', '.join(keep)}, {lead}"
+
+    def altered(self, rng: np.random.Generator) -> Impression:
+        fate = rng.random()
+        if self.places and fate < 0.3:
+            return replace(self, places=tuple((_ACROSS[where], colour) for where, colour in self.places))
+        if self.places and fate < 0.5:
+            (where, colour), *rest = self.places
+            return replace(self, places=((where, other(rng, list(COLOURS), colour)), *rest))
+        if fate < 0.65 and self.light:
+            return replace(self, light="dark" if self.light == "bright" else "bright")
+        if fate < 0.75 and self.detail:
+            return replace(self, detail="smooth" if self.detail == "busy" else "busy")
+        number = int(rng.random() * len(self.colours))
+        fresh = pick(rng, [name for name in COLOURS if name not in self.colours])
+        return replace(self, colours=(*self.colours[:number], fresh, *self.colours[number + 1 :]))
 
 
-def impression(rng: np.random.Generator, pixels: NDArray[np.uint8]) -> str:
-    """A caption of colour, layout, brightness and busyness of uint8 [H, W, 3], in varied wording."""
-    small = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BOX))
+def impression(pixels: NDArray[np.uint8], what: str = "") -> Impression:
+    """Colour, layout, brightness and busyness of uint8 [H, W, 3]."""
+    small = np.asarray(Image.fromarray(pixels).resize((_CELLS, _CELLS), Image.Resampling.BOX))
     names = colour_names(small)
-    size = len(COLOURS)
-    counts = np.bincount(names.ravel(), minlength=size)
-    main, share = _main(counts)
+    counts = _counts(names)
+    first, second = (list(COLOURS)[index] for index in np.argsort(-counts, kind="stable")[:2])
     grey = small.astype(np.float32).mean(-1)
-    colourless = float(np.ptp(small.astype(np.int16), axis=-1).mean()) < 6
-    parts: list[str] = []
-    if colourless:
-        parts.append(("in black and white", "black-and-white", "in shades of grey")[int(rng.integers(3))])
-    elif share > 0.55:
-        parts.append(f"mostly {colour_word(rng, main)}")
-    else:
-        second = list(COLOURS)[int(np.argsort(counts)[-2])]
-        parts.append(f"{colour_word(rng, main)} and {colour_word(rng, second)}")
-    if not colourless:
-        parts += _layout(rng, names)
     level = float(grey.mean())
-    if level > 165:
-        parts.append(("bright", "light")[int(rng.integers(2))])
-    elif level < 75:
-        parts.append("dark")
     roughness = float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean())
-    if roughness > 38:
-        parts.append(("full of detail", "busy")[int(rng.integers(2))])
-    elif roughness < 8:
-        parts.append(("smooth", "soft")[int(rng.integers(2))])
-    keep = [part for part in parts if rng.random() < 0.8] or parts[:1]
-    lead = ("a picture", "a photo", "a photograph", "an image")[int(rng.integers(4))]
-    return f"{lead}, {', '.join(keep)}" if rng.random() < 0.7 else f"{', '.join(keep)} {lead.split()[1]}"
+    return Impression(
+        (first,) if counts.max() > 0.55 * counts.sum() else (first, second),
+        _layout(names),
+        float(np.ptp(small.astype(np.int16), axis=-1).mean()) < 6,
+        "bright" if level > 165 else "dark" if level < 75 else "",
+        "busy" if roughness > 38 else "smooth" if roughness < 8 else "",
+        what,
+    )
 
 
-def _layout(rng: np.random.Generator, names: NDArray[np.int64]) -> list[str]:
-    size = len(COLOURS)
-    regions = {
-        "above": names[:12],
-        "below": names[20:],
-        "left": names[:, :12],
-        "right": names[:, 20:],
-        "middle": names[10:22, 10:22],
-    }
-    main = {where: _main(np.bincount(part.ravel(), minlength=size)) for where, part in regions.items()}
+def _counts(names: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.bincount(names.ravel(), minlength=len(COLOURS))
 
-    def say(where: str) -> str:
-        return colour_word(rng, main[where][0])
 
-    said: list[str] = []
-    for one, two, joint in (("above", "below", ("above", "below")), ("left", "right", ("on the left", "on the right"))):
-        if main[one][0] != main[two][0] and min(main[one][1], main[two][1]) > 0.5:
-            said.append(f"{say(one)} {joint[0]} and {say(two)} {joint[1]}")
-    around = _main(np.bincount(np.concatenate([names[:6].ravel(), names[26:].ravel()]), minlength=size))[0]
-    if not said and main["middle"][1] > 0.5 and main["middle"][0] != around:
-        said.append(f"{say('middle')} in the middle")
-    return said
+def _layout(names: NDArray[np.int64]) -> tuple[tuple[str, str], ...]:
+    """The regions that one colour rules, where the region across is ruled by another."""
+    ruler: dict[str, str | None] = {}
+    for where, region in _REGIONS.items():
+        counts = _counts(names[region])
+        ruler[where] = list(COLOURS)[int(counts.argmax())] if counts.max() > 0.5 * counts.sum() else None
+    edges = _counts(np.concatenate([names[:6].ravel(), names[26:].ravel(), names[:, :6].ravel(), names[:, 26:].ravel()]))
+    around = list(COLOURS)[int(edges.argmax())]
+    found = []
+    for one, two in (("top", "bottom"), ("left", "right")):
+        if ruler[one] and ruler[two] and ruler[one] != ruler[two]:
+            found += [(one, str(ruler[one])), (two, str(ruler[two]))]
+    if ruler["centre"] and ruler["centre"] != around:
+        found.append(("centre", str(ruler["centre"])))
+    return tuple(found)

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 from serve_app.models.embedded.backgrounds import (
     PHOTOGRAPHS,
-    TEXTURES,
+    SURFACES,
     Pixels,
     background,
     crop,
@@ -19,34 +19,37 @@ from serve_app.models.embedded.backgrounds import (
     noise,
     photograph,
     random_colour,
-    texture,
+    surface,
 )
 from serve_app.models.embedded.impressions import impression
 from serve_app.models.embedded.moods import MOODS, recolour, set_mood
 from serve_app.models.embedded.print_text import page, place_text
-from serve_app.models.embedded.rendering import SUPERSAMPLE, Light, Solid, renderer, visible_box
-from serve_app.models.embedded.solids import SOLIDS
-from serve_app.models.embedded.words import Facts, Group, caption
+from serve_app.models.embedded.rendering import FINISHES, SUPERSAMPLE, Light, Solid, renderer, visible_box
+from serve_app.models.embedded.solids import EVERYDAY, SOLIDS
+from serve_app.models.embedded.words import COLOURLESS, Describable, Group, PageFacts, SceneFacts, names_colour
 
 LABELS = (*SOLIDS, "text block")
-REVISION = 1  # raised by every change that draws other scenes, so that none are mixed up on disk
+REVISION = 2  # raised by every change that draws other scenes, so that none are mixed up on disk
 _RADII = {"small": (0.065, 0.1), "medium": (0.115, 0.16), "large": (0.18, 0.27)}
+_AREA = {shape: 0.7 for shape in EVERYDAY}  # least silhouette in squared radii, whatever the turn; 1.4 for solids
 _LEAST_VISIBLE = 0.45  # share of a solid's own pixels that must show for it to be mentioned and boxed
+_LEAST_CONTRAST = 16.0  # mean difference, of 255, between a solid's pixels and what it hides
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """``pixels`` uint8 [side, side, 3]; ``captions`` are wordings of the same truth; ``boxes`` x1, y1, x2, y2
-    in pixels with their ``labels`` out of LABELS;
-    ``facts`` is None for pictures without a plan (photographs, pages)."""
+    """``pixels`` uint8 [side, side, 3]; ``captions`` are wordings of the same truth and ``wrong`` the same wordings
+    with one thing changed (empty where nothing can be said); ``boxes`` x1, y1, x2, y2 in pixels with their ``labels``,
+    the names of shapes or "text block"."""
 
     pixels: Pixels
     captions: tuple[str, ...]
+    wrong: tuple[str, ...]
     boxes: tuple[Box, ...]
     labels: tuple[str, ...]
-    facts: Facts | None = None
+    facts: Describable
 
     @property
     def caption(self) -> str:
@@ -55,22 +58,28 @@ class Scene:
 
 @dataclass(frozen=True)
 class Mix:
-    """Shares of the kinds of scene; the rest are solids. With ``full`` the first of the ``wordings`` drops nothing."""
+    """Shares of the kinds of scene; the rest are solids, of whose groups ``everyday`` are everyday shapes, and half
+    have a finish or one of the patterns ``surfaces``.
+
+    With ``full`` the first of the ``wordings`` drops nothing.
+    """
 
     photographs: float = 0.22
     pages: float = 0.05
     empty: float = 0.0
     moods: float = 0.35
     texts: float = 0.15
+    everyday: float = 0.3
+    surfaces: tuple[str, ...] = SURFACES
     full: bool = False
     wordings: int = 1
 
 
 CLIP_MIX = Mix(wordings=3)
-DETECTOR_MIX = Mix(photographs=0.12, pages=0.03, empty=0.05, moods=0.25, texts=0.35)
+DETECTOR_MIX = Mix(photographs=0.12, pages=0.03, empty=0.05, moods=0.25, texts=0.35, everyday=0.1)
 
 
-def _groups(rng: np.random.Generator) -> list[Group]:
+def _groups(rng: np.random.Generator, mix: Mix) -> list[Group]:
     number = int(rng.choice([1, 2, 3], p=[0.5, 0.38, 0.12]))
     groups: list[Group] = []
     for _ in range(number):
@@ -82,9 +91,11 @@ def _groups(rng: np.random.Generator) -> list[Group]:
         size = str(
             rng.choice(["small", "medium", "large"], p=[0.3, 0.4, 0.3] if number * count < 4 else [0.6, 0.4, 0.0])
         )
-        pattern = str(rng.choice(["plain", *TEXTURES], p=[0.7, 0.1, 0.1, 0.1]))
+        special = rng.random() < 0.5
+        surface = str(rng.choice([*mix.surfaces, *FINISHES])) if special else "plain"
+        shape = str(rng.choice(EVERYDAY if rng.random() < mix.everyday else SOLIDS))
         taken = tuple(group.colour for group in groups)
-        groups.append(Group(str(rng.choice(SOLIDS)), random_colour(rng, taken), size, pattern, count))
+        groups.append(Group(shape, random_colour(rng, taken), size, surface, count))
     return groups
 
 
@@ -93,11 +104,8 @@ def _solids(rng: np.random.Generator, groups: list[Group]) -> list[tuple[int, So
     placed: list[tuple[int, Solid]] = []
     tilt = rng.uniform(12, 42)
     for number, group in enumerate(groups):
-        surface = None
-        if group.pattern != "plain":
-            white = np.full(3, 255.0)
-            dark = np.full(3, rng.uniform(20, 90))
-            surface = texture(rng, group.pattern, 64, white, dark)
+        texture = None if group.surface in ("plain", *FINISHES) else surface(rng, group.surface)
+        finish = group.surface if group.surface in FINISHES else "matte"
         for _ in range(group.count):
             radius = rng.uniform(*_RADII[group.size])
             for _ in range(25):
@@ -106,14 +114,24 @@ def _solids(rng: np.random.Generator, groups: list[Group]) -> list[tuple[int, So
                     break
             else:
                 continue
-            free = rng.random() < 0.25
-            turn = (rng.uniform(0, 360), rng.uniform(-35, 35) if free else 0.0, rng.uniform(-35, 35) if free else 0.0)
+            lean, turn = _pose(rng, group.shape, tilt)
             rgb = jitter(rng, group.colour) / 255
-            lean = tilt + (20 if group.shape == "torus" else 0)
             placed.append(
-                (number, Solid(group.shape, tuple(rgb), x, y, radius, rng.uniform(4.5, 9), lean, turn, surface))
+                (number, Solid(group.shape, tuple(rgb), x, y, radius, rng.uniform(4.5, 9), lean, turn, texture, finish))
             )
     return placed
+
+
+def _pose(rng: np.random.Generator, shape: str, tilt: float) -> tuple[float, tuple[float, float, float]]:
+    """How far a solid leans towards the viewer, and its turn, so that what it is can be seen."""
+    heading = rng.uniform(0, 360)
+    if shape in ("star", "heart"):  # from the side they are bars
+        return rng.uniform(5, 25), (rng.uniform(-45, 45), 0.0, 0.0)
+    if shape == "mug":  # the handle at one side
+        return tilt, (rng.uniform(-60, 60) + 180 * int(rng.random() < 0.5), 0.0, 0.0)
+    free = rng.random() < 0.25 and shape not in EVERYDAY
+    pitch, roll = rng.uniform(-35, 35, 2) if free else (0.0, 0.0)
+    return tilt + (20 if shape == "torus" else 0), (heading, float(pitch), float(roll))
 
 
 def _relation(first: list[Box], second: list[Box]) -> str | None:
@@ -140,7 +158,7 @@ def _place(box: Box) -> str | None:
 
 
 def _composite(rng: np.random.Generator, under: Pixels, solids: list[Solid]) -> tuple[Pixels, NDArray[np.uint8]]:
-    light = Light(rng.uniform(-70, 70), rng.uniform(-70, -15), rng.uniform(0.6, 0.9), rng.uniform(0.4, 0.6))
+    light = Light(rng.uniform(-70, 70), rng.uniform(-55, -25), rng.uniform(0.55, 0.65), rng.uniform(0.42, 0.5))
     drawn, identity = renderer(under.shape[0]).render(solids, light)
     cover = drawn[..., 3:]
     canvas = under.astype(np.float32)
@@ -157,8 +175,25 @@ def _scaled(box: Box, factor: float) -> Box:
     return box[0] * factor, box[1] * factor, box[2] * factor, box[3] * factor
 
 
+def _worded(rng: np.random.Generator, facts: Describable, mix: Mix) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Captions of the facts, and each once more with one thing wrong."""
+    right, wrong = [], []
+    for number in range(mix.wordings):
+        full, seed = mix.full and not number, int(rng.integers(2**32))
+        said = facts.describe(np.random.default_rng(seed), full)
+        right.append(said)
+        for _ in range(8):  # what was altered may be among the parts left out
+            false = facts.altered(rng).describe(np.random.default_rng(seed), full)
+            if false != said:
+                wrong.append(false)
+                break
+        else:
+            wrong.append("")
+    return tuple(right), tuple(wrong)
+
+
 def _solid_scene(rng: np.random.Generator, side: int, mix: Mix, photographs: dict[str, Pixels] | None) -> Scene | None:
-    groups = _groups(rng)
+    groups = _groups(rng, mix)
     under, phrases = background(rng, side, photographs)
     owners, solids = zip(*_solids(rng, groups), strict=True)
     pixels, identity = _composite(rng, under, list(solids))
@@ -169,8 +204,11 @@ def _solid_scene(rng: np.random.Generator, side: int, mix: Mix, photographs: dic
     for index, solid in enumerate(solids):
         mask = identity == index + 1
         box = visible_box(mask)
-        if box is None or mask.sum() * scale**2 < _LEAST_VISIBLE * 1.4 * solid.radius**2:
+        if box is None or mask.sum() * scale**2 < _LEAST_VISIBLE * _AREA.get(solid.shape, 1.4) * solid.radius**2:
             return None  # mostly hidden: draw another scene rather than say something doubtful
+        shown = mask[::SUPERSAMPLE, ::SUPERSAMPLE]
+        if np.abs(pixels[shown].astype(np.int16) - under[shown]).mean() < _LEAST_CONTRAST:
+            return None  # nearly the colour of what lies behind it
         boxes.append(_scaled(box, 1 / SUPERSAMPLE))
         labels.append(solid.shape)
         mine[owners[index]].append(_scaled(box, scale))
@@ -187,28 +225,29 @@ def _solid_scene(rng: np.random.Generator, side: int, mix: Mix, photographs: dic
     mood = str(rng.choice(MOODS)) if rng.random() < mix.moods else None
     if mood:
         pixels = set_mood(rng, pixels, mood)
+        phrases = phrases if mood not in COLOURLESS else tuple(words for words in phrases if not names_colour(words))
     relation = _relation(mine[0], mine[1]) if len(groups) > 1 else None
     if len(groups) == 1 and groups[0].count == 1:
         groups[0] = replace(groups[0], place=_place(mine[0][0]))
-    facts = Facts(tuple(groups), relation, phrases, mood, text)
-    wordings = tuple(caption(rng, facts, mix.full and not number) for number in range(mix.wordings))
-    return Scene(pixels, wordings, tuple(boxes), tuple(labels), facts)
+    shapes = (*SOLIDS, *EVERYDAY) if mix.everyday else SOLIDS
+    facts = SceneFacts(tuple(groups), relation, phrases, mood, text, shapes)
+    return Scene(pixels, *_worded(rng, facts, mix), tuple(boxes), tuple(labels), facts)
 
 
 def _photograph(rng: np.random.Generator, side: int, mix: Mix, photographs: dict[str, Pixels] | None) -> Scene:
     """A crop of a photograph, or a stand-in for one, described by what can be computed from it."""
-    kind, what = rng.random(), None
+    kind, what = rng.random(), ""
     if kind < 0.6:
         named = photographs is None
         names = sorted(PHOTOGRAPHS if photographs is None else photographs)
         name = names[int(rng.integers(len(names)))]
         pixels = crop(rng, photograph(name) if photographs is None else photographs[name], side, 0.2)
-        what = PHOTOGRAPHS[name][1] if named and rng.random() < 0.5 else None
+        what = PHOTOGRAPHS[name][1] if named else ""
         pixels = recolour(rng, pixels) if rng.random() < 0.5 else pixels
     else:
         pixels = heap(rng, side) if kind < 0.85 else noise(rng, side, int(rng.integers(2, 5)))
-    words = [impression(rng, pixels) for _ in range(mix.wordings)]
-    return Scene(pixels, tuple(f"{what}, {said}" if what else said for said in words), (), ())
+    facts = impression(pixels, what)
+    return Scene(pixels, *_worded(rng, facts, mix), (), (), facts)
 
 
 def generate(
@@ -223,23 +262,15 @@ def generate(
     if kind < mix.photographs:
         return _photograph(rng, side, mix, photographs)
     if kind < mix.photographs + mix.pages:
-        pixels, box = page(rng, side)
-        words = (
-            "a page of text",
-            "a printed page",
-            "a page of a book",
-            "a scan of a text",
-            "text printed on paper",
-            "a page of writing",
-        )
-        chosen = tuple(str(rng.choice(words)) for _ in range(mix.wordings))
-        return Scene(pixels, chosen, (box,), ("text block",))
+        sheet = page(rng, side)
+        facts = PageFacts(sheet.paper, sheet.ink, sheet.size, sheet.columns, sheet.heading, sheet.tilted)
+        return Scene(sheet.pixels, *_worded(rng, facts, mix), (sheet.box,), ("text block",), facts)
     if kind < mix.photographs + mix.pages + mix.empty:
-        pixels, phrases = background(rng, side, photographs)
+        pixels, _ = background(rng, side, photographs)
         printed = place_text(rng, pixels, np.zeros((side, side), bool)) if rng.random() < 0.5 else None
-        if printed:
-            return Scene(printed[0], ("printed text",), (printed[1],), ("text block",))
-        return Scene(pixels, phrases[:1], (), ())
+        pixels, boxes = (printed[0], (printed[1],)) if printed else (pixels, ())
+        facts = impression(pixels)
+        return Scene(pixels, *_worded(rng, facts, mix), boxes, ("text block",) * len(boxes), facts)
     while True:
         scene = _solid_scene(rng, side, mix, photographs)
         if scene is not None:

@@ -28,13 +28,28 @@ def test_well_known_colours(rgb: tuple[int, int, int], name: str) -> None:
 def test_layout_and_main_colour() -> None:
     pixels = np.zeros((60, 90, 3), np.uint8)
     pixels[:30], pixels[30:] = COLOURS["blue"], COLOURS["green"]
-    said = {impression(np.random.default_rng(seed), pixels) for seed in range(30)}
-    assert any("blue above and green below" in words for words in said)
-    assert not any("green above" in words or "red" in words for words in said)
+    found = impression(pixels)
+    assert set(found.colours) == {"blue", "green"}
+    assert found.places == (("top", "blue"), ("bottom", "green"))
+    assert not found.colourless
+    pixels[20:40, 30:60] = COLOURS["red"]
+    assert impression(pixels).places == (("top", "blue"), ("bottom", "green"), ("centre", "red"))
+    assert impression(pixels[:, ::-1].transpose(1, 0, 2)).places[:2] == (("left", "blue"), ("right", "green"))
+
+
+def test_one_colour_that_covers_most_stands_alone() -> None:
+    pixels = np.full((50, 50, 3), COLOURS["yellow"], np.uint8)
+    pixels[:10] = COLOURS["purple"]
+    found = impression(pixels)
+    assert found.colours == ("yellow",)
+    assert found.detail == "smooth"
+    assert impression(np.full((9, 9, 3), 250, np.uint8)).light == "bright"
 
 
 def test_a_grey_picture_is_said_to_be_black_and_white() -> None:
     grey = np.random.default_rng(0).integers(0, 255, (40, 40, 1), np.uint8).repeat(3, axis=2)
-    said = [impression(np.random.default_rng(seed), grey) for seed in range(20)]
-    assert any("black" in words or "grey" in words for words in said)
-    assert not any("red" in words.split() or "blue" in words.split() for words in said)
+    found = impression(grey, "noise")
+    assert found.colourless
+    assert found.detail == "busy"
+    assert found.what == "noise"
+    assert impression(np.zeros((9, 9, 3), np.uint8)).light == "dark"

@@ -1,0 +1,86 @@
+"""The embedded CLIP's arithmetic against open_clip's own and values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from serve_app.models.embedded.clip import (
+    MEAN,
+    STD,
+    ClipConfig,
+    build_clip,
+    contrastive_loss,
+    degraded_view,
+    encode_tokens,
+    normalise,
+    prepare,
+    random_view,
+    recalls,
+)
+
+SMALL = ClipConfig(
+    dim=32,
+    image_size=64,
+    context_length=24,
+    vision={"layers": (1, 1, 1, 1), "width": 8, "head_width": 32},
+    text={"width": 32, "heads": 2, "layers": 2},
+)
+
+
+def test_cutting_the_padding_off_changes_nothing() -> None:
+    torch.manual_seed(3)
+    model = build_clip(SMALL, 100).eval()
+    torch.nn.init.normal_(model.positional_embedding)
+    tokens = torch.randint(2, 98, (32, 24))
+    tokens[:, 0] = 1
+    for row, length in zip(tokens, [2, 24, 5, 23] * 8, strict=True):
+        row[length - 1], row[length:] = 99, 0
+    with torch.no_grad():
+        assert torch.allclose(encode_tokens(model, tokens), model.encode_text(tokens), atol=1e-5)
+
+
+def test_contrastive_loss_by_hand() -> None:
+    one, other, third = torch.eye(3)
+    pictures, texts, scale = torch.stack([one, other]), torch.stack([one, other]), torch.tensor(2.0)
+    forth = math.log(math.exp(2) + 1) - 2
+    assert float(contrastive_loss(pictures, texts, scale)) == pytest.approx(forth)
+    alike = math.log(2 * math.exp(2) + 2) - 2  # a wrong text as near as the right one, and one that is far
+    found = float(contrastive_loss(pictures[:1], texts[:1], scale, torch.stack([one, other, third])))
+    assert found == pytest.approx((alike + 0.0) / 2)
+
+
+def test_recall_counts_ties_against_us() -> None:
+    queries = torch.eye(12)
+    assert recalls(queries, queries) == {"recall@1": 1.0, "recall@5": 1.0, "recall@10": 1.0}
+    assert recalls(torch.ones(12, 12), torch.ones(12, 12)) == {"recall@1": 0.0, "recall@5": 0.0, "recall@10": 0.0}
+    turned = queries.roll(1, dims=0) + 0.5 * queries  # one stranger before the right one
+    assert recalls(turned, queries) == {"recall@1": 0.0, "recall@5": 1.0, "recall@10": 1.0}
+
+
+def test_views_keep_the_picture() -> None:
+    pixels = np.zeros((20, 80, 80, 3), np.uint8)
+    pixels[:, :40], pixels[:, 40:] = (200, 60, 60), (60, 60, 200)
+    x = normalise(pixels)
+    assert float(x.max()) == pytest.approx((200 / 255 - MEAN[0]) / STD[0], abs=1e-6)
+    grey = 0
+    for seed in range(6):
+        near = random_view(np.random.default_rng(seed), x, 64, 0.9)
+        assert near.shape == (20, 3, 64, 64)
+        assert (near[:, 0, :20].mean((1, 2)) > near[:, 2, :20].mean((1, 2))).all(), "red above"
+        far = degraded_view(np.random.default_rng(seed), x, 64)
+        assert far.shape == (20, 3, 64, 64)
+        spread = (far[:, 0] - far[:, 2])[:, 8:20, 24:40].mean((1, 2))
+        grey += int((spread.abs() < 0.05).sum())
+        assert ((spread.abs() < 0.05) | (spread > 0.5)).all(), "grey, or still red above"
+    assert 30 <= grey <= 80, "a little less than half of them"
+
+
+def test_the_prepared_picture_is_the_centre_square() -> None:
+    pixels = np.zeros((60, 120, 3), np.uint8)
+    pixels[:, 30:90] = 255
+    assert prepare(pixels, 32).shape == (32, 32, 3)
+    assert prepare(pixels, 32)[:, 2:-2].min() == 255
