@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from tests.benchmarks import batcher, nearest, report, search, serving, startup
+from tests.benchmarks import batcher, embedded, nearest, report, search, serving, startup
 
 BENCHES = {
     "serving": serving.run,
@@ -13,6 +13,7 @@ BENCHES = {
     "search": search.run,
     "nearest": nearest.run,
     "startup": startup.run,
+    "models": embedded.run,
 }
 
 

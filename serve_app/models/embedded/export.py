@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from serve_app.models.sessions import open_session
 
 _LEAST_VALUES = 256  # smaller tensors stay in single precision: nothing to gain
-TOLERANCE = 1e-3
+TOLERANCE = 5e-3  # the exporter folds normalisations into weights that are then halved: thousandths of a pixel
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
