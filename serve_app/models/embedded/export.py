@@ -70,7 +70,7 @@ def export(
     """Write ``module`` as ONNX, replacing ``path`` only when it is whole and agrees with torch; the largest deviation.
 
     ``example`` is a batch of two or more; ``metadata`` is written into the file as it is. Raises ValueError when ONNX
-    Runtime deviates from torch by more than 1e-3, relative to values above one.
+    Runtime deviates from torch by more than TOLERANCE, relative to values above one.
     """
     module = module.eval()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
