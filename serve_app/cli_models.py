@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -26,6 +27,13 @@ Rows = Annotated[Path | None, typer.Option("--manifest", help="A models.yaml oth
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 
 NO, NO_INPUT = 1, 2
+
+
+class Size(StrEnum):
+    """Which recipe trains a model; serve_app.models.embedded.recipes has one for each."""
+
+    embedded = "embedded"
+    large = "large"
 
 
 @app.command("list")
@@ -89,6 +97,9 @@ def verify(
 def train_embedded(
     name: Annotated[str | None, typer.Argument(help="One embedded model; each of them when left out.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the weights go; the package when left out.")] = None,
+    size: Annotated[
+        Size, typer.Option("--size", help="The recipe: what ships, or a larger one for a GPU (give --out).")
+    ] = Size.embedded,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is random.")] = 0,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop training after this long.")] = None,
     resume: Annotated[bool, typer.Option("--resume/--afresh", help="Go on from the last checkpoint.")] = True,
@@ -98,6 +109,8 @@ def train_embedded(
     known = [model.name for model in _read(manifest).models.values() if _trained_here(model)]
     if name is not None and name not in known:
         _stop(f"no embedded model {name!r}; there are {', '.join(known)}", NO_INPUT)
+    if size is not Size.embedded and out is None:
+        _stop("what ships stays small: say with --out where the larger weights go", NO_INPUT)
     # Training imports torch, which the other commands must not wait for.
     from serve_app.evaluation.embedded import evaluate
     from serve_app.models.embedded.train import train
@@ -107,7 +120,15 @@ def train_embedded(
     for one in [name] if name else known:
         with _training(one) as listener:
             report = train(
-                one, folder, evaluate, seed=seed, minutes=minutes, resume=resume, progress=listener, cards=cards
+                one,
+                folder,
+                evaluate,
+                size=size.value,
+                seed=seed,
+                minutes=minutes,
+                resume=resume,
+                progress=listener,
+                cards=cards,
             )
         for file, (size, sha256) in report.files.items():
             typer.echo(f"{one} {folder / file}: sha256 {sha256}, bytes {size}")

@@ -63,13 +63,15 @@ class Store:
         return _in_package(file.package) if file.package else self.folder(model) / file.name
 
     def locate(self, model: Model) -> dict[str, Path]:
-        """Logical name -> existing file. Looks at names and sizes only; :meth:`verify` hashes.
+        """Logical name -> existing file, hashed: nothing is opened that is not what the manifest says.
 
-        Raises :class:`Problem` ``unavailable`` with the command that mends it when something is missing or cut short.
+        Raises :class:`Problem` ``unavailable`` with the command that mends it when something is missing or corrupt.
         """
-        for report in self.states(model):
-            if report.state != "present":
-                raise Problem("unavailable", f"{model.key}: {report.path.name} is {report.state}", self.remedy(model))
+        for reports in (self.states, self.verify):  # the glance first: it costs nothing
+            for report in reports(model):
+                if report.state not in ("present", "ok"):
+                    detail = f"{model.key}: {report.path.name} is {report.state}"
+                    raise Problem("unavailable", detail, self.remedy(model))
         return {logical: self.path(model, logical) for logical in model.files}
 
     def remedy(self, model: Model) -> str:

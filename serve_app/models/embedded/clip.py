@@ -10,7 +10,6 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -67,16 +66,6 @@ def normalise(pixels: NDArray[np.uint8]) -> Tensor:
     return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
-def prepare(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A picture [H, W, 3] as the model sees it: shortest side to ``size`` (bicubic), centre square."""
-    height, width = pixels.shape[:2]
-    scale = size / min(height, width)
-    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
-    resized = np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.BICUBIC))
-    top, left = (resized.shape[0] - size) // 2, (resized.shape[1] - size) // 2
-    return resized[top : top + size, left : left + size]
-
-
 def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     """int64 [N, L]."""
     return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(texts)], dtype=torch.int64)
@@ -96,7 +85,7 @@ def random_view(rng: np.random.Generator, x: Tensor, size: int, least: float) ->
 
 
 def degraded_view(rng: np.random.Generator, x: Tensor, size: int) -> Tensor:
-    """A harsher view of the same pictures: smaller window, lost detail, noise, some turned, nearly half of them grey."""
+    """A harsher view of the same pictures: smaller window, lost detail, noise, some turned, nearly half grey."""
     view = random_view(rng, x, size, 0.7)
     if rng.random() < 0.4:
         turn, zoom = float(np.radians(rng.uniform(-14, 14))), float(rng.uniform(0.8, 1.1))
@@ -137,7 +126,7 @@ def contrastive_loss(left: Tensor, right: Tensor, scale: Tensor, wrong: Tensor |
     ``wrong`` [M, D] are further candidates that no ``left`` belongs to (NegCLIP, Yuksekgonul et al. 2023).
     """
     candidates = right if wrong is None else torch.cat([right, wrong])
-    target = torch.arange(len(left))
+    target = torch.arange(len(left), device=left.device)
     forth = F.cross_entropy(scale * left @ candidates.T, target)
     return (forth + F.cross_entropy(scale * right @ left.T, target)) / 2
 
@@ -151,42 +140,23 @@ def clip_loss(
     size: int,
     twins: int,
 ) -> Tensor:
-    """Pictures against captions right and wrong, and the first ``twins`` against degraded views of themselves."""
+    """Pictures against captions right and wrong, and the first ``twins`` against degraded views of themselves.
+
+    It is computed where the model is.
+    """
+    device = model.logit_scale.device
     x = normalise(pixels)
     views = [random_view(rng, x, size, 0.9)]
     if twins:
         views.append(degraded_view(rng, x[:twins], size))
-    batch = torch.cat(views).contiguous(memory_format=torch.channels_last)
-    # On a CPU the fused attention's backward pass takes longer than plain products at these lengths.
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    batch = torch.cat(views).contiguous(memory_format=torch.channels_last).to(device)
+    # The fused attention's backward pass takes longer than plain products at these lengths, on a CPU at least.
+    with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         images = model.visual(batch)
-        texts = encode_tokens(model, torch.cat([tokens, wrong]))
+        texts = encode_tokens(model, torch.cat([tokens, wrong]).to(device))
     images, texts = F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
     scale = model.logit_scale.exp().clamp(max=100)
     loss = contrastive_loss(images[: len(x)], texts[: len(x)], scale, texts[len(x) :])
     if twins:
-        loss = loss + 0.5 * contrastive_loss(images[:twins], images[len(x) :], torch.tensor(20.0))
+        loss = loss + 0.5 * contrastive_loss(images[:twins], images[len(x) :], torch.tensor(20.0, device=device))
     return loss
-
-
-@torch.no_grad()
-def embed(model: open_clip.CLIP, config: ClipConfig, pictures: list[NDArray[np.uint8]]) -> Tensor:
-    """Unit vectors [N, D] of pictures of any size."""
-    tower = ImageTower(model).eval()
-    ready = [prepare(picture, config.image_size) for picture in pictures]
-    return torch.cat([tower(normalise(np.stack(ready[i : i + 64]))) for i in range(0, len(ready), 64)])
-
-
-@torch.no_grad()
-def embed_texts(model: open_clip.CLIP, tokenizer: Tokenizer, texts: list[str]) -> Tensor:
-    """Unit vectors [N, D]."""
-    tower = TextTower(model).eval()
-    tokens = encode_texts(tokenizer, texts)
-    return torch.cat([tower(tokens[i : i + 128]) for i in range(0, len(tokens), 128)])
-
-
-def recalls(queries: Tensor, targets: Tensor) -> dict[str, float]:
-    """recall@1, @5, @10 where target i answers query i: the share of queries with at most k - 1 targets as near."""
-    scores = queries @ targets.T
-    rank = (scores >= scores.diagonal()[:, None]).sum(dim=1)  # ties count against us
-    return {f"recall@{k}": float((rank <= k).float().mean()) for k in (1, 5, 10)}

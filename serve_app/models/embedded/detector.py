@@ -124,7 +124,7 @@ def assign(boxes: Tensor, size: int) -> Tensor:
     ``boxes`` is [N, M, 5]. A cell near a box's centre answers when the box's longest side is in its grid's range; the
     smallest box wins.
     """
-    points, reach = cell_points(size)
+    points, reach = (values.to(boxes.device) for values in cell_points(size))
     stride = reach / 2
     x1, y1, x2, y2 = (boxes[..., k, None] for k in range(4))
     centre = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2], dim=-1)
@@ -150,8 +150,9 @@ def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def detector_loss(model: Detector, x: Tensor, boxes: Tensor) -> Tensor:
-    """Varifocal loss of the scores plus GIoU loss of the boxes, per positive cell."""
-    with torch.autocast("cpu", torch.bfloat16):
+    """Varifocal loss of the scores plus GIoU loss of the boxes, per positive cell, computed where the model is."""
+    x, boxes = x.to(model.points.device), boxes.to(model.points.device)
+    with torch.autocast(x.device.type, torch.bfloat16):
         logits, sides = model.raw(x)
     logits = logits.float()
     owner = assign(boxes, x.shape[-1])

@@ -81,12 +81,17 @@ def fit(
     minutes: float | None,
     progress: Callable[[Progress], None] | None,
 ) -> State:
-    """Train to the recipe's steps, or until ``minutes`` are spent; the learning rate follows whichever is nearer."""
+    """Train to the recipe's steps, or until ``minutes`` are spent; the learning rate follows whichever is nearer.
+
+    It runs on a GPU where torch sees one, and otherwise on the recipe's number of threads.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
     try:
+        job.model.to("cuda" if torch.cuda.is_available() else "cpu")
         return _run(job, recipe, seed, checkpoint, minutes, progress)
     finally:
+        job.model.to("cpu")  # where it is calibrated and exported
         torch.set_num_threads(threads)
 
 

@@ -141,7 +141,9 @@ def _layout(names: NDArray[np.int64]) -> tuple[tuple[str, str], ...]:
     for where, region in _REGIONS.items():
         counts = _counts(names[region])
         ruler[where] = list(COLOURS)[int(counts.argmax())] if counts.max() > 0.5 * counts.sum() else None
-    edges = _counts(np.concatenate([names[:6].ravel(), names[26:].ravel(), names[:, :6].ravel(), names[:, 26:].ravel()]))
+    edges = _counts(
+        np.concatenate([names[:6].ravel(), names[26:].ravel(), names[:, :6].ravel(), names[:, 26:].ravel()])
+    )
     around = list(COLOURS)[int(edges.argmax())]
     found = []
     for one, two in (("top", "bottom"), ("left", "right")):

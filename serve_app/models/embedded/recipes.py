@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -164,3 +164,32 @@ RECIPES: dict[str, Recipe] = {
         rate=2e-3,
     ),
 }
+"""What ships: half an hour on two cores, an hour for the CLIP."""
+
+_LARGE_TOWERS = clip.ClipConfig(
+    vision={"layers": (3, 4, 6, 3), "width": 64, "head_width": 64}, text={"width": 512, "heads": 8, "layers": 6}
+)
+_LARGE_DETECTOR = detector.DetectorConfig(widths=(32, 64, 128, 256), depths=(1, 3, 4), neck=128)
+LARGE: dict[str, Recipe] = {
+    "clip-embedded": replace(
+        RECIPES["clip-embedded"],
+        job=lambda corpus, seed: ClipJob(corpus, seed, _LARGE_TOWERS, twins=128),
+        scenes=200_000,
+        steps=30_000,
+        batch=512,
+        rate=5e-4,
+        threads=8,
+    ),
+    "shapes-embedded": replace(
+        RECIPES["shapes-embedded"],
+        job=lambda corpus, seed: ShapesJob(corpus, seed, _LARGE_DETECTOR),
+        scenes=100_000,
+        steps=40_000,
+        batch=64,
+        rate=1e-3,
+        threads=8,
+    ),
+}
+"""The same input, output and code with some twenty times the weights, for a GPU; nothing of it ships."""
+
+SIZES = {"embedded": RECIPES, "large": LARGE}

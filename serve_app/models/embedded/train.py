@@ -10,10 +10,10 @@ from serve_app.models.embedded.cards import write_card
 from serve_app.models.embedded.corpus import corpus
 from serve_app.models.embedded.export import fingerprint
 from serve_app.models.embedded.fit import Progress, fit
-from serve_app.models.embedded.recipes import RECIPES, Job, Recipe
+from serve_app.models.embedded.recipes import RECIPES, SIZES, Job, Recipe
 from serve_app.models.embedded.scenes import REVISION
 
-__all__ = ["RECIPES", "Evaluate", "Figures", "Progress", "Report", "train"]
+__all__ = ["RECIPES", "SIZES", "Evaluate", "Figures", "Progress", "Report", "train"]
 
 Figures = dict[str, float]
 Evaluate = Callable[[str, Path], Figures]
@@ -25,6 +25,7 @@ class Report:
     """``files``: name -> (bytes, sha256); ``figures`` are held out; ``minutes`` of training, without scenes."""
 
     name: str
+    size: str
     seed: int
     steps: int
     minutes: float
@@ -50,6 +51,7 @@ def train(
     out: Path,
     evaluate: Evaluate,
     *,
+    size: str = "embedded",
     seed: int = 0,
     minutes: float | None = None,
     resume: bool = True,
@@ -58,19 +60,19 @@ def train(
     work: Path | None = None,
     recipe: Recipe | None = None,
 ) -> Report:
-    """Train ``name`` out of RECIPES; write its weights into ``out``, evaluate them there, and write its card into
-    ``cards`` (default: ``out``).
+    """Train ``name`` by the recipe of that ``size`` out of SIZES; write its weights into ``out``, evaluate them there,
+    and write its card into ``cards`` (default: ``out``).
 
     Scenes and the checkpoint are kept under ``work`` (default ``~/.cache/mediaverse/training``), so that an
     interrupted run goes on where it stopped; ``resume=False`` starts over. Without ``minutes`` the run is the same on
     one machine each time; with it, training ends when that much time is spent. ``recipe`` overrides the table's.
-    Raises KeyError for an unknown name.
+    Raises KeyError for an unknown name or size.
     """
-    if name not in RECIPES:
-        raise KeyError(f"no recipe {name!r}; there are {', '.join(sorted(RECIPES))}")
-    recipe = recipe or RECIPES[name]
+    if name not in RECIPES or size not in SIZES:
+        raise KeyError(f"no recipe {name!r} {size!r}; there are {', '.join(sorted(RECIPES))}, {', '.join(SIZES)}")
+    recipe = recipe or SIZES[size][name]
     work = work or Path.home() / ".cache" / "mediaverse" / "training"
-    checkpoint = work / f"{name}-{seed}.pt"
+    checkpoint = work / f"{name}-{size}-{seed}.pt"
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         checkpoint.unlink(missing_ok=True)
@@ -80,6 +82,7 @@ def train(
     files = job.export(out)
     tell(Progress("evaluation", state.step, recipe.steps, state.loss, None))
     found = evaluate(name, out)
-    report = Report(name, seed, state.step, state.elapsed / 60, {path.name: fingerprint(path) for path in files}, found)
+    made = {path.name: fingerprint(path) for path in files}
+    report = Report(name, size, seed, state.step, state.elapsed / 60, made, found)
     write_card((cards or out) / f"{name}.md", report, recipe)
     return report

@@ -207,6 +207,8 @@ def test_a_damaged_file_is_brought_again(store: Store, model: Model, weights: We
     path = store.locate(model)["weights"]
     path.write_bytes(b"x" + BODY[1:])
     assert [report.state for report in store.verify(model)] == ["corrupt"]
+    with pytest.raises(Problem, match="corrupt"):
+        store.locate(model)
     pull(store, [model])
     assert path.read_bytes() == BODY
     path.write_bytes(BODY[:-1])
