@@ -49,7 +49,6 @@ def measure(part: str, seconds: float) -> dict[str, Any]:
     model, store = load_manifest().models[part.split(",")[0]], Store(default_home())
     items: list[Any] = samples.sentences() if part.endswith("texts") else samples.pictures()
     before, begun = _resident(), time.perf_counter()
-    store.verify(model)
     files = store.locate(model)
     network: Any
     if model.clip is None:

@@ -14,7 +14,7 @@ from serve_app.models.embedded import clip, detector
 from serve_app.models.embedded.corpus import Corpus, corpus, make
 from serve_app.models.embedded.export import export, round_to_half
 from serve_app.models.embedded.fit import Progress, fit
-from serve_app.models.embedded.recipes import RECIPES, ClipJob, Job, Recipe, ShapesJob
+from serve_app.models.embedded.recipes import LARGE, RECIPES, ClipJob, Job, Recipe, ShapesJob
 from serve_app.models.embedded.scenes import CLIP_MIX, DETECTOR_MIX
 from serve_app.models.embedded.train import train
 from serve_app.models.sessions import open_session
@@ -36,7 +36,7 @@ def _recipe(name: str) -> Recipe:
         "shapes-embedded": lambda scenes, seed: ShapesJob(scenes, seed, TINY_SHAPES, calibration=12),
     }[name]
     small = {"side": 64, "scenes": 24, "steps": STEPS, "batch": 16, "rate": 1e-2, "save_every": 5, "warm_up": 3}
-    return replace(RECIPES[name], job=job, **small)
+    return replace(RECIPES[name], job=job, threads=1, **small)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ SHORT = {
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_two_trainings_from_scratch_make_the_same_bytes_and_learn(name: str, tmp_path: Path) -> None:
-    recipe = replace(RECIPES[name], **SHORT[name])
+    recipe = replace(RECIPES[name], threads=1, **SHORT[name])
     made: list[dict[str, bytes]] = []
     for run in ("one", "two"):
         out, losses = tmp_path / run, []
@@ -104,6 +104,17 @@ def test_two_trainings_from_scratch_make_the_same_bytes_and_learn(name: str, tmp
         made.append({file: (out / file).read_bytes() for file in report.files})
         assert "| mAP50 | 0.500 |" in (out / f"{name}.md").read_text(encoding="utf-8")
     assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("name", sorted(LARGE))
+def test_a_larger_recipe_trains_by_the_same_code(name: str, tmp_path: Path) -> None:
+    small = {"scenes": 6, "steps": 1, "batch": 4, "threads": 1}
+    weights = []
+    for recipe in (replace(RECIPES[name], **small), replace(LARGE[name], **small)):
+        job = recipe.job(make(0, 0, 6, recipe.side, recipe.mix), 0)
+        assert fit(job, recipe, 0, tmp_path / f"{len(weights)}.pt", None, None).step == 1
+        weights.append(sum(weight.numel() for weight in job.model.parameters()))
+    assert weights[1] > 8 * weights[0]
 
 
 def test_a_checkpoint_of_another_recipe_is_not_used(scenery: dict[str, Corpus], tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Words of colour, layout, light and print rank real pictures as a person does.
 
-``real_pictures.tsv`` was labelled by eye, before the weights that ship were trained: for each text, pictures that it fits
-and pictures that it does not.
+``real_pictures.tsv`` was labelled by eye, before the weights that ship were trained: for each text, pictures that it
+fits and pictures that it does not.
 """
 
 from __future__ import annotations
