@@ -6,13 +6,16 @@ import importlib.resources
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from PIL import Image
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 
 from serve_app import cli_index, cli_models, cli_serve
 from serve_app.client import Client
@@ -118,6 +121,9 @@ def search(
 @app.command()
 def examples(
     directory: Annotated[Path, typer.Argument(help="where to put them", file_okay=False)] = Path("photographs"),
+    scenes: Annotated[
+        int, typer.Option("--scenes", min=0, max=1000, help="generated scenes too, named after what they show")
+    ] = 0,
 ) -> None:
     """Put eight photographs (scikit-image's) into a folder, to try things with."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -125,6 +131,22 @@ def examples(
     for name in EXAMPLES:
         (directory / name).write_bytes((photographs / name).read_bytes())
     out.print(f"{len(EXAMPLES)} photographs in {directory}")
+    if scenes:
+        _draw_scenes(directory, scenes)
+
+
+def _draw_scenes(directory: Path, count: int) -> None:
+    """Scenes of a world that no training drew."""
+    # The renderer takes a second to import, which the other commands must not wait for.
+    from serve_app.models.embedded.held_out import WORLD
+    from serve_app.models.embedded.scenes import Mix, generate
+
+    mix = Mix(photographs=0, pages=0, full=True)
+    for number in track(range(count), "drawing", console=err, transient=True):
+        scene = generate(WORLD, number, 320, mix)
+        name = "-".join(re.findall(r"[a-z0-9]+", scene.caption.lower()))
+        Image.fromarray(scene.pixels).save(directory / f"{number:02}-{name[:80]}.png")
+    out.print(f"{count} scenes in {directory}")
 
 
 @app.command()

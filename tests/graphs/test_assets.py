@@ -74,8 +74,8 @@ def test_a_picture_is_stored_annotated_and_found(world: World) -> None:
     assert [label.label for label in results["object_detection"].labels] == ["dog", "dog", "cat"]
     assert results["cross_modal_embedding"].embedding is None, "a vector is kept once, as a row of the index"
     assert world.catalog.annotations.tags_of("a") == [
-        Tag("object", "dog", 0.9, "shapes-embedded@1"),
-        Tag("object", "cat", 0.4, "shapes-embedded@1"),
+        Tag("object", "dog", 0.9, results["object_detection"].model),
+        Tag("object", "cat", 0.4, results["object_detection"].model),
         Tag("person", "unknown", 0.8, results["face_recognition"].model),
     ]
     assert len([call for call in world.encoder.calls if call[0] == "encode_image"]) == 1, "one look at the picture"

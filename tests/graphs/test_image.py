@@ -14,6 +14,7 @@ from ray.serve.exceptions import BackPressureError
 
 from graphs.image import ANNOTATORS
 from serve_app.errors import Problem
+from serve_app.models.manifest import load_manifest
 from serve_app.wire.schemas import Annotation
 from tests.graphs.world import World, png
 
@@ -40,7 +41,7 @@ def test_all_annotators_answer(world: World) -> None:
     assert (answer.asset.media_type, answer.asset.width, answer.asset.height) == ("image/png", 31, 17)
     objects = answer.results["object_detection"]
     assert objects.status == "ok"
-    assert objects.model == "shapes-embedded@1"
+    assert objects.model == load_manifest().models["shapes-embedded"].key
     assert [(label.label, label.confidence, label.box) for label in objects.labels] == [
         ("dog", 0.9, (1, 2, 3, 4)), ("dog", 0.6, None), ("cat", 0.4, None),
     ]  # fmt: skip

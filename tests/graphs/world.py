@@ -25,7 +25,7 @@ from serve_app.retrieval.shard import Query, Shard
 from serve_app.retrieval.thresholds import REPORT, Thresholds
 
 DIM = 16
-REVISION = "clip-embedded@1"
+REVISION = load_manifest().models["clip-embedded"].key
 
 
 class Method:

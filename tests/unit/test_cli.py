@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 import typer
 import uvicorn
@@ -25,6 +26,8 @@ from typer.testing import CliRunner
 
 from serve_app.cli import EXAMPLES, app
 from serve_app.errors import Problem
+from serve_app.models.embedded.held_out import WORLD
+from serve_app.models.embedded.scenes import Mix, generate
 from serve_app.wire import schemas
 from serve_app.wire.http import create_app
 from serve_app.wire.ports import NewAsset, Services
@@ -298,6 +301,16 @@ def test_check_knows_sound_from_faulty(tmp_path: Path) -> None:
     assert body["ok"] is False
     assert body["faults"][0].startswith("mine.yaml: applications.0.args.profil: ")
     assert "No such file" in run("check", tmp_path / "none.yaml", code=1).stderr
+
+
+def test_examples_may_include_generated_scenes(tmp_path: Path) -> None:
+    assert "2 scenes" in run("examples", tmp_path, "--scenes", 2).stdout
+    named = sorted(path.stem for path in tmp_path.glob("0[01]-*.png"))
+    scenes = [generate(WORLD, number, 320, Mix(photographs=0, pages=0, full=True)) for number in range(2)]
+    for stem, scene in zip(named, scenes, strict=True):
+        assert stem[3:].split("-")[:3] == scene.caption.replace(",", "").lower().split()[:3]
+        with Image.open(tmp_path / f"{stem}.png") as image:
+            assert np.array_equal(np.asarray(image), scene.pixels)
 
 
 def test_examples_are_eight_photographs(tmp_path: Path) -> None:

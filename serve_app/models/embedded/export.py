@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import logging
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from serve_app.models.sessions import open_session
 
+Module = TypeVar("Module", bound=nn.Module)
 _LEAST_VALUES = 256  # smaller tensors stay in single precision: nothing to gain
-TOLERANCE = 5e-3  # the exporter folds normalisations into weights that are then halved: thousandths of a pixel
+TOLERANCE = 1e-3
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -41,12 +46,23 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def round_to_half(module: nn.Module) -> None:
-    """Round a module's weights in place to what :func:`halve` stores, so that both compute the same."""
+def as_stored(module: Module) -> Module:
+    """A copy for inference that computes what :func:`halve` will store: normalisations folded into the convolutions
+    before them, as the exporter would, and the weights then rounded to half precision.
+
+    A normalisation belongs to the convolution that stands right before it among its parent's children.
+    """
+    module = copy.deepcopy(module).eval()
+    for parent in list(module.modules()):
+        for (name, child), (after, norm) in pairwise(list(parent.named_children())):
+            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(child, norm))
+                setattr(parent, after, nn.Identity())
     with torch.no_grad():
         for weight in module.parameters():
             if weight.ndim >= 2 and weight.numel() >= _LEAST_VALUES:
                 weight.copy_(weight.half().float())
+    return module
 
 
 def _rename_output(model: onnx.ModelProto, name: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from serve_app.models.embedded import clip, detector, figures
 from serve_app.models.embedded.corpus import Corpus
-from serve_app.models.embedded.export import export, round_to_half
+from serve_app.models.embedded.export import as_stored, export
 from serve_app.models.embedded.held_out import calibration_negatives, calibration_shapes
 from serve_app.models.embedded.scenes import CLIP_MIX, DETECTOR_MIX, LABELS, Mix
 from serve_app.models.embedded.tokens import train_tokenizer
@@ -33,7 +33,7 @@ class Job(Protocol):
     def loss(self, seed: int, step: int, batch: int) -> Tensor: ...
 
     def export(self, out: Path) -> list[Path]:
-        """Write the weight files; the model's weights are rounded to what is stored."""
+        """Write the weight files; the model stays as it was trained."""
         ...
 
 
@@ -84,12 +84,12 @@ class ClipJob:
         return clip.clip_loss(self.model, self.corpus.pixels[chosen], tokens, wrong, rng, size, len(twins))
 
     def export(self, out: Path) -> list[Path]:
-        round_to_half(self.model)
+        model = as_stored(self.model)
         size, length = self.config.image_size, self.config.context_length
         image, text, words = out / "clip_image.onnx", out / "clip_text.onnx", out / "clip_tokenizer.json"
         generator = torch.Generator().manual_seed(0)
         export(
-            clip.ImageTower(self.model),
+            clip.ImageTower(model),
             torch.randn(2, 3, size, size, generator=generator),
             image,
             "pixels",
@@ -97,7 +97,7 @@ class ClipJob:
         )
         tokens = clip.encode_texts(self.tokenizer, ["a red cube", "two blue spheres on a striped background"])
         assert tokens.shape[1] == length
-        export(clip.TextTower(self.model), tokens, text, "tokens", "embedding")
+        export(clip.TextTower(model), tokens, text, "tokens", "embedding")
         words.write_text(self.tokenizer.to_str(), encoding="utf-8")
         return [image, text, words]
 
@@ -118,28 +118,28 @@ class ShapesJob:
         return detector.detector_loss(self.model, x, boxes)
 
     def export(self, out: Path) -> list[Path]:
-        round_to_half(self.model)
         path = out / "shapes.onnx"
         size = self.config.image_size
-        metadata = self._calibrate()
+        model = as_stored(self.model)
+        metadata = self._calibrate(model)
         example = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-        export(self.model, example, path, "images", "predictions", metadata)
+        export(model, example, path, "images", "predictions", metadata)
         return [path]
 
-    def _calibrate(self) -> dict[str, float]:
+    def _calibrate(self, model: detector.Detector) -> dict[str, float]:
         """Fit the line of the scores on pictures held out, then the threshold; what the file says about them."""
         size = self.config.image_size
-        self.model.slope.fill_(1.0)
-        self.model.intercept.fill_(0.0)
+        model.slope.fill_(1.0)
+        model.intercept.fill_(0.0)
         scenes = calibration_shapes(self.calibration, size)
-        found = detector.detect(self.model, scenes.pixels, LEAST_SCORE, NMS_IOU)
+        found = detector.detect(model, scenes.pixels, LEAST_SCORE, NMS_IOU)
         matches = figures.match(found, [boxes[boxes[:, 4] >= 0] for boxes in scenes.boxes], len(LABELS))
         slope, intercept = figures.platt(matches.scores, matches.right)
-        self.model.slope.fill_(slope)
-        self.model.intercept.fill_(intercept)
+        model.slope.fill_(slope)
+        model.intercept.fill_(intercept)
         empty = calibration_negatives(self.calibration)
         squares = np.stack([detector.letterbox(pixels, size) for pixels in empty])
-        false = np.concatenate(detector.detect(self.model, squares, LEAST_SCORE, NMS_IOU))[:, 4]
+        false = np.concatenate(detector.detect(model, squares, LEAST_SCORE, NMS_IOU))[:, 4]
         threshold = figures.least_threshold(false, len(empty), FALSE_DETECTIONS)
         return {"threshold": threshold, "nms_iou": NMS_IOU, "slope": slope, "intercept": intercept}
 
@@ -150,7 +150,7 @@ RECIPES: dict[str, Recipe] = {
         mix=CLIP_MIX,
         side=144,
         scenes=30_000,
-        steps=4_000,
+        steps=3_600,
         batch=128,
         rate=1.5e-3,
     ),

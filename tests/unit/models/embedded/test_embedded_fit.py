@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from serve_app.models.embedded import clip, detector
 from serve_app.models.embedded.corpus import Corpus, corpus, make
-from serve_app.models.embedded.export import export, round_to_half
+from serve_app.models.embedded.export import as_stored, export
 from serve_app.models.embedded.fit import Progress, fit
 from serve_app.models.embedded.recipes import LARGE, RECIPES, ClipJob, Job, Recipe, ShapesJob
 from serve_app.models.embedded.scenes import CLIP_MIX, DETECTOR_MIX
@@ -140,7 +140,7 @@ def test_scenes_kept_on_disk_are_those_made_in_memory(tmp_path: Path) -> None:
 def test_exported_weights_are_halves_and_compute_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 3, bias=False), torch.nn.ReLU(), torch.nn.Conv2d(64, 64, 1))
-    round_to_half(model)
+    model = as_stored(model)
     path = tmp_path / "tiny.onnx"
     assert export(model, torch.rand(2, 3, 8, 8), path, "images", "predictions") < 1e-3
     single = sum(weight.numel() * 4 for weight in model.parameters())
