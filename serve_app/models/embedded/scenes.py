@@ -31,8 +31,8 @@ from serve_app.models.embedded.words import COLOURLESS, Describable, Group, Page
 LABELS = (*SOLIDS, "text block")
 REVISION = 2  # raised by every change that draws other scenes, so that none are mixed up on disk
 _RADII = {"small": (0.065, 0.1), "medium": (0.115, 0.16), "large": (0.18, 0.27)}
-_AREA = {shape: 0.7 for shape in EVERYDAY}  # least silhouette in squared radii, whatever the turn; 1.4 for solids
-_LEAST_VISIBLE = 0.45  # share of a solid's own pixels that must show for it to be mentioned and boxed
+_AREA = dict.fromkeys(SOLIDS, 1.4) | dict.fromkeys(EVERYDAY, 0.7)  # the least silhouettes, in squared radii
+_LEAST_VISIBLE = 0.45  # share of its silhouette that must show for a solid to be mentioned and boxed
 _LEAST_CONTRAST = 16.0  # mean difference, of 255, between a solid's pixels and what it hides
 
 Box = tuple[float, float, float, float]
@@ -204,7 +204,7 @@ def _solid_scene(rng: np.random.Generator, side: int, mix: Mix, photographs: dic
     for index, solid in enumerate(solids):
         mask = identity == index + 1
         box = visible_box(mask)
-        if box is None or mask.sum() * scale**2 < _LEAST_VISIBLE * _AREA.get(solid.shape, 1.4) * solid.radius**2:
+        if box is None or mask.sum() * scale**2 < _LEAST_VISIBLE * _AREA[solid.shape] * solid.radius**2:
             return None  # mostly hidden: draw another scene rather than say something doubtful
         shown = mask[::SUPERSAMPLE, ::SUPERSAMPLE]
         if np.abs(pixels[shown].astype(np.int16) - under[shown]).mean() < _LEAST_CONTRAST:
