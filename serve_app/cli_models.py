@@ -130,8 +130,8 @@ def train_embedded(
                 progress=listener,
                 cards=cards,
             )
-        for file, (size, sha256) in report.files.items():
-            typer.echo(f"{one} {folder / file}: sha256 {sha256}, bytes {size}")
+        for file, (length, sha256) in report.files.items():
+            typer.echo(f"{one} {folder / file}: sha256 {sha256}, bytes {length}")
 
 
 @app.command()

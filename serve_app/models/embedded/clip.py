@@ -31,6 +31,18 @@ class ClipConfig:
     text: dict[str, Any] = field(default_factory=lambda: {"width": 192, "heads": 4, "layers": 2})
 
 
+@dataclass(frozen=True)
+class Twins:
+    """How pictures are drawn to degraded views of themselves: ``count`` of a batch, the loss's ``weight``, the share of
+    ``grey`` views, and whether a view must also be nearer to its picture than to ``strangers``: views of others and
+    pictures that have no view. In grey, other pictures are much alike."""
+
+    count: int = 40
+    weight: float = 0.5
+    grey: float = 0.45
+    strangers: bool = False
+
+
 def build_clip(config: ClipConfig, vocabulary: int) -> open_clip.CLIP:
     """Fresh towers for a tokenizer of ``vocabulary`` tokens."""
     vision = {**config.vision, "image_size": config.image_size}
@@ -84,8 +96,8 @@ def random_view(rng: np.random.Generator, x: Tensor, size: int, least: float) ->
     return view * gain + lift
 
 
-def degraded_view(rng: np.random.Generator, x: Tensor, size: int) -> Tensor:
-    """A harsher view of the same pictures: smaller window, lost detail, noise, some turned, nearly half grey."""
+def degraded_view(rng: np.random.Generator, x: Tensor, size: int, grey_share: float) -> Tensor:
+    """A harsher view of the same pictures: smaller window, lost detail, noise, some turned, some grey."""
     view = random_view(rng, x, size, 0.7)
     if rng.random() < 0.4:
         turn, zoom = float(np.radians(rng.uniform(-14, 14))), float(rng.uniform(0.8, 1.1))
@@ -98,7 +110,7 @@ def degraded_view(rng: np.random.Generator, x: Tensor, size: int) -> Tensor:
             F.interpolate(view, (small, small), mode="bilinear", antialias=True), (size, size), mode="bilinear"
         )
     grey = (view * torch.tensor(_LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
-    view = torch.where(torch.from_numpy(rng.random((len(x), 1, 1, 1)) < 0.45), grey, view)
+    view = torch.where(torch.from_numpy(rng.random((len(x), 1, 1, 1)) < grey_share), grey, view)
     noise = torch.from_numpy(rng.standard_normal(view.shape, dtype=np.float32))
     return view + noise * float(rng.uniform(0, 0.12))
 
@@ -131,6 +143,18 @@ def contrastive_loss(left: Tensor, right: Tensor, scale: Tensor, wrong: Tensor |
     return (forth + F.cross_entropy(scale * right @ left.T, target)) / 2
 
 
+def twin_loss(images: Tensor, views: Tensor, strangers: bool) -> Tensor:
+    """The symmetric InfoNCE loss between unit vectors [T, D] of views and those of their pictures, which are the first
+    of ``images`` [N, D]; with ``strangers`` over all of them and the other views (NT-Xent, Chen et al. 2020)."""
+    count, scale = len(views), torch.tensor(20.0, device=views.device)
+    if not strangers:
+        return contrastive_loss(images[:count], views, scale)
+    target = torch.arange(count, device=views.device)
+    others = (scale * views @ views.T).masked_fill(torch.eye(count, dtype=torch.bool, device=views.device), -torch.inf)
+    forth = F.cross_entropy(torch.cat([scale * views @ images.T, others], dim=1), target)
+    return (forth + F.cross_entropy(scale * images[:count] @ views.T, target)) / 2
+
+
 def clip_loss(
     model: open_clip.CLIP,
     pixels: NDArray[np.uint8],
@@ -138,17 +162,17 @@ def clip_loss(
     wrong: Tensor,
     rng: np.random.Generator,
     size: int,
-    twins: int,
+    twins: Twins,
 ) -> Tensor:
-    """Pictures against captions right and wrong, and the first ``twins`` against degraded views of themselves.
+    """Pictures against captions right and wrong, and the first of them against degraded views of themselves.
 
     It is computed where the model is.
     """
     device = model.logit_scale.device
     x = normalise(pixels)
     views = [random_view(rng, x, size, 0.9)]
-    if twins:
-        views.append(degraded_view(rng, x[:twins], size))
+    if twins.count:
+        views.append(degraded_view(rng, x[: twins.count], size, twins.grey))
     batch = torch.cat(views).contiguous(memory_format=torch.channels_last).to(device)
     # The fused attention's backward pass takes longer than plain products at these lengths, on a CPU at least.
     with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
@@ -157,6 +181,6 @@ def clip_loss(
     images, texts = F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
     scale = model.logit_scale.exp().clamp(max=100)
     loss = contrastive_loss(images[: len(x)], texts[: len(x)], scale, texts[len(x) :])
-    if twins:
-        loss = loss + 0.5 * contrastive_loss(images[:twins], images[len(x) :], torch.tensor(20.0, device=device))
+    if twins.count:
+        loss = loss + twins.weight * twin_loss(images[: len(x)], images[len(x) :], twins.strangers)
     return loss

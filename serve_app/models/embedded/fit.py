@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -43,9 +44,11 @@ def _optimiser(model: nn.Module, rate: float) -> torch.optim.AdamW:
 
 
 def _kind(job: Job, recipe: Recipe) -> str:
-    """What a checkpoint must have been made for to be of use: the network's shapes and the scenes and batch."""
-    shapes = [tuple(weight.shape) for weight in job.model.state_dict().values()]
-    return f"{recipe.scenes} x {recipe.side}, batch {recipe.batch}, {shapes}"
+    """What a checkpoint must have been made for to be of use: the weights it began with, the scenes and the batch."""
+    began = hashlib.sha256()
+    for weight in job.model.state_dict().values():
+        began.update(weight.cpu().numpy().tobytes())
+    return f"{recipe.scenes} x {recipe.side}, batch {recipe.batch}, from {began.hexdigest()}"
 
 
 def _save(path: Path, kind: str, job: Job, optimiser: torch.optim.Optimizer, state: State) -> None:

@@ -38,6 +38,15 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True)
+class Finish:
+    """A second, shorter run over the same scenes with another loss: ``steps`` at a peak learning rate of ``rate``."""
+
+    job: Callable[[Corpus, int], Job]
+    steps: int
+    rate: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """``scenes`` of ``side`` pixels from ``mix``; ``steps`` of ``batch`` at a peak learning rate of ``rate``.
 
@@ -54,10 +63,18 @@ class Recipe:
     save_every: int = 50
     warm_up: int = 100
     threads: int = 2
+    finish: Finish | None = None
+
+    def stages(self) -> list[Recipe]:
+        """What is trained one after the other."""
+        if self.finish is None:
+            return [self]
+        last = replace(self, job=self.finish.job, steps=self.finish.steps, rate=self.finish.rate, finish=None)
+        return [self, last]
 
 
 class ClipJob:
-    def __init__(self, corpus: Corpus, seed: int, config: clip.ClipConfig, twins: int = 40) -> None:
+    def __init__(self, corpus: Corpus, seed: int, config: clip.ClipConfig, twins: clip.Twins) -> None:
         self.corpus, self.config, self.twins = corpus, config, twins
         captions = [str(text) for text in corpus.captions.ravel()]
         self.tokenizer: Tokenizer = train_tokenizer(captions, config.vocabulary, config.context_length)
@@ -75,13 +92,14 @@ class ClipJob:
         than their colours.
         """
         rng = np.random.default_rng([seed, step])
-        twins = rng.choice(self.without_solids, min(self.twins, batch, len(self.without_solids)), replace=False)
+        count = min(self.twins.count, batch, len(self.without_solids))
+        twins = rng.choice(self.without_solids, count, replace=False)
         others = np.setdiff1d(np.arange(len(self.corpus)), twins, assume_unique=True)
         chosen = np.concatenate([twins, rng.choice(others, batch - len(twins), replace=False)])
         wording = rng.integers(self.tokens.shape[1], size=batch)
         tokens, wrong = self.tokens[chosen, wording], self.wrong[chosen, wording]
-        size = self.config.image_size
-        return clip.clip_loss(self.model, self.corpus.pixels[chosen], tokens, wrong, rng, size, len(twins))
+        size, pixels = self.config.image_size, self.corpus.pixels[chosen]
+        return clip.clip_loss(self.model, pixels, tokens, wrong, rng, size, replace(self.twins, count=count))
 
     def export(self, out: Path) -> list[Path]:
         model = as_stored(self.model)
@@ -144,15 +162,17 @@ class ShapesJob:
         return {"threshold": threshold, "nms_iou": NMS_IOU, "slope": slope, "intercept": intercept}
 
 
+_HARD_TWINS = clip.Twins(48, weight=0.6, grey=0.65, strangers=True)
 RECIPES: dict[str, Recipe] = {
     "clip-embedded": Recipe(
-        job=lambda corpus, seed: ClipJob(corpus, seed, clip.ClipConfig()),
+        job=lambda corpus, seed: ClipJob(corpus, seed, clip.ClipConfig(), clip.Twins()),
         mix=CLIP_MIX,
         side=144,
         scenes=30_000,
         steps=3_600,
         batch=128,
         rate=1.5e-3,
+        finish=Finish(lambda corpus, seed: ClipJob(corpus, seed, clip.ClipConfig(), _HARD_TWINS), 400, 4e-4),
     ),
     "shapes-embedded": Recipe(
         job=lambda corpus, seed: ShapesJob(corpus, seed, detector.DetectorConfig()),
@@ -173,12 +193,15 @@ _LARGE_DETECTOR = detector.DetectorConfig(widths=(32, 64, 128, 256), depths=(1, 
 LARGE: dict[str, Recipe] = {
     "clip-embedded": replace(
         RECIPES["clip-embedded"],
-        job=lambda corpus, seed: ClipJob(corpus, seed, _LARGE_TOWERS, twins=128),
+        job=lambda corpus, seed: ClipJob(corpus, seed, _LARGE_TOWERS, clip.Twins(128)),
         scenes=200_000,
         steps=30_000,
         batch=512,
         rate=5e-4,
         threads=8,
+        finish=Finish(
+            lambda corpus, seed: ClipJob(corpus, seed, _LARGE_TOWERS, replace(_HARD_TWINS, count=256)), 4_000, 1e-4
+        ),
     ),
     "shapes-embedded": replace(
         RECIPES["shapes-embedded"],

@@ -34,6 +34,7 @@ _RADII = {"small": (0.065, 0.1), "medium": (0.115, 0.16), "large": (0.18, 0.27)}
 _AREA = dict.fromkeys(SOLIDS, 1.4) | dict.fromkeys(EVERYDAY, 0.7)  # the least silhouettes, in squared radii
 _LEAST_VISIBLE = 0.45  # share of its silhouette that must show for a solid to be mentioned and boxed
 _LEAST_CONTRAST = 16.0  # mean difference, of 255, between a solid's pixels and what it hides
+_TRIES = 1000  # a few are enough, but for backgrounds on which nothing shows
 
 Box = tuple[float, float, float, float]
 
@@ -263,15 +264,16 @@ def generate(
         return _photograph(rng, side, mix, photographs)
     if kind < mix.photographs + mix.pages:
         sheet = page(rng, side)
-        facts = PageFacts(sheet.paper, sheet.ink, sheet.size, sheet.columns, sheet.heading, sheet.tilted)
-        return Scene(sheet.pixels, *_worded(rng, facts, mix), (sheet.box,), ("text block",), facts)
+        told = PageFacts(sheet.paper, sheet.ink, sheet.size, sheet.columns, sheet.heading, sheet.tilted)
+        return Scene(sheet.pixels, *_worded(rng, told, mix), (sheet.box,), ("text block",), told)
     if kind < mix.photographs + mix.pages + mix.empty:
         pixels, _ = background(rng, side, photographs)
         printed = place_text(rng, pixels, np.zeros((side, side), bool)) if rng.random() < 0.5 else None
         pixels, boxes = (printed[0], (printed[1],)) if printed else (pixels, ())
         facts = impression(pixels)
         return Scene(pixels, *_worded(rng, facts, mix), boxes, ("text block",) * len(boxes), facts)
-    while True:
+    for _ in range(_TRIES):
         scene = _solid_scene(rng, side, mix, photographs)
         if scene is not None:
             return scene
+    raise RuntimeError(f"no clear scene in {_TRIES} tries: seed {seed}, scene {index}, side {side}")

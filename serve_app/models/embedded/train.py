@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serve_app.models.embedded.cards import write_card
-from serve_app.models.embedded.corpus import corpus
+from serve_app.models.embedded.corpus import Corpus, corpus
 from serve_app.models.embedded.export import fingerprint
-from serve_app.models.embedded.fit import Progress, fit
-from serve_app.models.embedded.recipes import RECIPES, SIZES, Job, Recipe
+from serve_app.models.embedded.fit import Progress, State, fit
+from serve_app.models.embedded.recipes import RECIPES, SIZES, Recipe
 from serve_app.models.embedded.scenes import REVISION
 
 __all__ = ["RECIPES", "SIZES", "Evaluate", "Figures", "Progress", "Report", "train"]
@@ -33,9 +33,9 @@ class Report:
     figures: Figures
 
 
-def _job(name: str, recipe: Recipe, work: Path, seed: int, tell: Callable[[Progress], None]) -> Job:
-    """The recipe's job over its scenes, drawn where ``work`` lacks them."""
-    scenery = corpus(
+def _scenery(name: str, recipe: Recipe, work: Path, seed: int, tell: Callable[[Progress], None]) -> Corpus:
+    """The recipe's scenes, drawn where ``work`` lacks them."""
+    return corpus(
         work / f"{name}-{recipe.side}-{seed}-r{REVISION}",
         seed,
         recipe.scenes,
@@ -43,7 +43,6 @@ def _job(name: str, recipe: Recipe, work: Path, seed: int, tell: Callable[[Progr
         recipe.mix,
         progress=lambda done, every: tell(Progress("scenes", done, every, None, None)),
     )
-    return recipe.job(scenery, seed)
 
 
 def train(
@@ -72,15 +71,25 @@ def train(
         raise KeyError(f"no recipe {name!r} {size!r}; there are {', '.join(sorted(RECIPES))}, {', '.join(SIZES)}")
     recipe = recipe or SIZES[size][name]
     work = work or Path.home() / ".cache" / "mediaverse" / "training"
-    checkpoint = work / f"{name}-{size}-{seed}.pt"
+    checkpoints = [work / f"{name}-{size}-{seed}{stage}.pt" for stage in ("", "-finish")]
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
-        checkpoint.unlink(missing_ok=True)
+        for checkpoint in checkpoints:
+            checkpoint.unlink(missing_ok=True)
     tell = progress or (lambda _: None)
-    job = _job(name, recipe, work, seed, tell)
-    state = fit(job, recipe, seed, checkpoint, minutes, progress)
+    scenery = _scenery(name, recipe, work, seed, tell)
+    stages = recipe.stages()
+    job, state = None, State()
+    for stage, checkpoint in zip(stages, checkpoints, strict=False):
+        before, job = job, stage.job(scenery, seed)
+        if before:
+            job.model.load_state_dict(before.model.state_dict())
+        share = stage.steps / sum(each.steps for each in stages)
+        ended = fit(job, stage, seed, checkpoint, minutes and minutes * share, progress)
+        state = State(state.step + ended.step, state.elapsed + ended.elapsed, ended.loss)
+    assert job
     files = job.export(out)
-    tell(Progress("evaluation", state.step, recipe.steps, state.loss, None))
+    tell(Progress("evaluation", state.step, state.step, state.loss, None))
     found = evaluate(name, out)
     made = {path.name: fingerprint(path) for path in files}
     report = Report(name, size, seed, state.step, state.elapsed / 60, made, found)

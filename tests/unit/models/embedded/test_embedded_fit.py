@@ -32,10 +32,19 @@ STEPS = 12
 
 def _recipe(name: str) -> Recipe:
     job = {
-        "clip-embedded": lambda scenes, seed: ClipJob(scenes, seed, TINY_CLIP, twins=8),
+        "clip-embedded": lambda scenes, seed: ClipJob(scenes, seed, TINY_CLIP, clip.Twins(8)),
         "shapes-embedded": lambda scenes, seed: ShapesJob(scenes, seed, TINY_SHAPES, calibration=12),
     }[name]
-    small = {"side": 64, "scenes": 24, "steps": STEPS, "batch": 16, "rate": 1e-2, "save_every": 5, "warm_up": 3}
+    small = {
+        "side": 64,
+        "scenes": 24,
+        "steps": STEPS,
+        "batch": 16,
+        "rate": 1e-2,
+        "save_every": 5,
+        "warm_up": 3,
+        "finish": None,
+    }
     return replace(RECIPES[name], job=job, threads=1, **small)
 
 
@@ -72,8 +81,17 @@ def test_an_interrupted_run_goes_on_exactly(name: str, scenery: dict[str, Corpus
 
 
 # The recipes' own networks and scenes, only fewer of these and shorter.
+FINISH = RECIPES["clip-embedded"].finish
+assert FINISH is not None
 SHORT = {
-    "clip-embedded": {"scenes": 40, "steps": 12, "batch": 16, "rate": 2e-3, "warm_up": 2},
+    "clip-embedded": {
+        "scenes": 40,
+        "steps": 12,
+        "batch": 16,
+        "rate": 2e-3,
+        "warm_up": 2,
+        "finish": replace(FINISH, steps=2),
+    },
     "shapes-embedded": {
         "job": lambda scenes, seed: ShapesJob(scenes, seed, detector.DetectorConfig(), calibration=12),
         "scenes": 24,
@@ -115,6 +133,31 @@ def test_a_larger_recipe_trains_by_the_same_code(name: str, tmp_path: Path) -> N
         assert fit(job, recipe, 0, tmp_path / f"{len(weights)}.pt", None, None).step == 1
         weights.append(sum(weight.numel() for weight in job.model.parameters()))
     assert weights[1] > 8 * weights[0]
+
+
+def test_the_finish_goes_on_from_the_first_run(scenery: dict[str, Corpus], tmp_path: Path) -> None:
+    steps: list[int] = []
+
+    def listen(progress: Progress) -> None:
+        if progress.phase == "training":
+            steps.append(progress.step)
+            if len(steps) == 9:
+                raise KeyboardInterrupt
+
+    first = _recipe("clip-embedded")
+    recipe = replace(first, steps=6, save_every=2, finish=replace(FINISH, job=first.job, steps=4))
+    made = []
+    for interrupted in (False, True):
+        work, out = tmp_path / f"work{interrupted}", tmp_path / f"out{interrupted}"
+        kept = {"work": work, "recipe": recipe}
+        if interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                train("clip-embedded", out, lambda name, folder: {}, progress=listen, **kept)
+            assert steps == [1, 2, 3, 4, 5, 6, 1, 2, 3]
+        report = train("clip-embedded", out, lambda name, folder: {}, **kept)
+        assert report.steps == 10
+        made.append((out / "clip_image.onnx").read_bytes())
+    assert made[0] == made[1]
 
 
 def test_a_checkpoint_of_another_recipe_is_not_used(scenery: dict[str, Corpus], tmp_path: Path) -> None:
