@@ -213,6 +213,6 @@ LARGE: dict[str, Recipe] = {
         threads=8,
     ),
 }
-"""The same input, output and code with some twenty times the weights, for a GPU; nothing of it ships."""
+"""The same input, output and code with twenty and five times the weights, for a GPU; nothing of it ships."""
 
 SIZES = {"embedded": RECIPES, "large": LARGE}

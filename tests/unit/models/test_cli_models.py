@@ -147,9 +147,15 @@ def test_training_is_told_what_was_asked(home: Path, tmp_path: Path, monkeypatch
     answer = call(home, "train-embedded", "shapes-embedded", "--seed", "7", "--minutes", "0.5", "--out", out)
     assert answer.exit_code == 0, answer.output
     place = tmp_path / "weights"
-    asked = {"seed": 7, "minutes": 0.5, "resume": True, "cards": place}
+    asked = {"size": "embedded", "seed": 7, "minutes": 0.5, "resume": True, "cards": place}
     assert told == [("shapes-embedded", place, "serve_app.evaluation.embedded", asked)]
     assert f"sha256 {SHA}, bytes 12" in answer.stdout
+
+
+def test_a_larger_model_does_not_go_into_the_package(home: Path) -> None:
+    answer = call(home, "train-embedded", "shapes-embedded", "--size", "large")
+    assert answer.exit_code == 2
+    assert "--out" in answer.stderr
 
 
 def test_an_evaluation_says_what_it_found(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

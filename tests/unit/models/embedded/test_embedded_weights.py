@@ -26,22 +26,17 @@ from serve_app.models.sessions import open_session
 
 # Figures of the shipped weights less what another training of the same recipe may lose; weights that do worse fail.
 LEAST = {
-    "full captions: image by text recall@10": 0.77,
-    "full captions: text by image recall@10": 0.75,
-    "free captions: image by text recall@10": 0.63,
-    "free captions: text by image recall@10": 0.62,
+    "full captions: image by text recall@10": 0.96,
+    "full captions: text by image recall@10": 0.96,
+    "free captions: image by text recall@10": 0.9,
+    "free captions: text by image recall@10": 0.92,
     "mAP50": 0.86,
     "recall at the threshold": 0.65,
     "precision at the threshold": 0.83,
     **{f"original among 8 photographs, {change}: recall@1": 0.87 for change in CHANGES},
-    "original among 50 photographs, centre crop, 80 % of each side: recall@1": 0.9,
-    "original among 50 photographs, lower right crop, 80 % of each side: recall@1": 0.8,
-    "original among 50 photographs, half-size JPEG, quality 40: recall@1": 0.95,
-    "original among 50 photographs, rotated by 10 degrees, cropped: recall@1": 0.9,
-    "original among 50 photographs, rotated by 10 degrees, black corners: recall@1": 0.7,
-    "original among 50 photographs, grey: recall@1": 0.5,
+    **{f"original among 50 photographs, {change}: recall@1": 0.95 for change in CHANGES},
 }
-MOST = {"expected calibration error": 0.08, "false detections a photograph": 0.2}
+MOST = {"expected calibration error": 0.1, "false detections a photograph": 0.2}
 
 # Of the real pictures: those that show one photograph again, and those that are no photographs.
 OTHERS = ("exif_landscape_[1-8].jpg", "hopper.tif", "hopper_16bit.pgm", "fox_10bit_mono.avif", "kodim03.avif",
