@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from serve_app.models.embedded.backgrounds import Pixels, jitter
 from serve_app.models.embedded.rendering import visible_box
-from serve_app.models.embedded.words import COLOURS
+from serve_app.models.embedded.words import COLOURS, PageFacts
 
 Box = tuple[float, float, float, float]
 _SHOWS = 48  # of 255, how much ink can be seen
@@ -133,18 +133,11 @@ def place_text(
 
 @dataclass(frozen=True)
 class Page:
-    """A page or a part of one. ``pixels`` uint8 [side, side, 3]; ``box`` of the print that shows; ``paper`` and ``ink``
-    are names of colours (paper in a light tone unless it is black); ``size`` of the print is small, large or, in
-    between, empty."""
+    """A page or a part of one. ``pixels`` uint8 [side, side, 3]; ``box`` of the print that shows."""
 
     pixels: Pixels
     box: Box
-    paper: str
-    ink: str
-    size: str
-    columns: int
-    heading: bool
-    tilted: bool
+    facts: PageFacts
 
 
 def _print(rng: np.random.Generator, side: int, size: int, columns: int, heading: bool, angle: float) -> Image.Image:
@@ -193,4 +186,4 @@ def page(rng: np.random.Generator, side: int) -> Page:
         shade[:, None, None] if rng.random() < 0.5 else shade[None, :, None]
     )
     box = visible_box(np.asarray(mask) > _SHOWS) or (0.0, 0.0, float(side), float(side))
-    return Page(pixels.clip(0, 255).astype(np.uint8), box, paper, ink, size, columns, heading, tilted)
+    return Page(pixels.clip(0, 255).astype(np.uint8), box, PageFacts(paper, ink, size, columns, heading, tilted))

@@ -26,7 +26,7 @@ from serve_app.models.embedded.moods import MOODS, recolour, set_mood
 from serve_app.models.embedded.print_text import page, place_text
 from serve_app.models.embedded.rendering import FINISHES, SUPERSAMPLE, Light, Solid, renderer, visible_box
 from serve_app.models.embedded.solids import EVERYDAY, SOLIDS
-from serve_app.models.embedded.words import COLOURLESS, Describable, Group, PageFacts, SceneFacts, names_colour
+from serve_app.models.embedded.words import COLOURLESS, Describable, Group, SceneFacts, names_colour
 
 LABELS = (*SOLIDS, "text block")
 REVISION = 2  # raised by every change that draws other scenes, so that none are mixed up on disk
@@ -264,8 +264,7 @@ def generate(
         return _photograph(rng, side, mix, photographs)
     if kind < mix.photographs + mix.pages:
         sheet = page(rng, side)
-        told = PageFacts(sheet.paper, sheet.ink, sheet.size, sheet.columns, sheet.heading, sheet.tilted)
-        return Scene(sheet.pixels, *_worded(rng, told, mix), (sheet.box,), ("text block",), told)
+        return Scene(sheet.pixels, *_worded(rng, sheet.facts, mix), (sheet.box,), ("text block",), sheet.facts)
     if kind < mix.photographs + mix.pages + mix.empty:
         pixels, _ = background(rng, side, photographs)
         printed = place_text(rng, pixels, np.zeros((side, side), bool)) if rng.random() < 0.5 else None

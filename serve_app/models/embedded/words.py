@@ -233,7 +233,8 @@ class SceneFacts:
 
 @dataclass(frozen=True)
 class PageFacts:
-    """What a page of text looks like; ``size`` of its print is small, large or neither (empty)."""
+    """What a page of text looks like. ``paper`` and ``ink`` are names of colours, paper in a light tone unless it is
+    black; ``size`` of its print is small, large or, in between, empty."""
 
     paper: str
     ink: str

@@ -186,15 +186,15 @@ def test_pages_are_what_they_say() -> None:
     for one in pages:
         sheet = np.median(one.pixels.reshape(-1, 3), axis=0) / 255
         hue, saturation, value = colorsys.rgb_to_hsv(*sheet)
-        if one.paper in ("white", "grey", "black"):
+        if one.facts.paper in ("white", "grey", "black"):
             assert saturation < 0.25
-            assert {"white": 0.8, "grey": 0.4, "black": 0.0}[one.paper] <= value
-            assert value <= {"white": 1.0, "grey": 0.85, "black": 0.25}[one.paper]
+            assert {"white": 0.8, "grey": 0.4, "black": 0.0}[one.facts.paper] <= value
+            assert value <= {"white": 1.0, "grey": 0.85, "black": 0.25}[one.facts.paper]
         else:
-            named = colorsys.rgb_to_hsv(*np.array(COLOURS[one.paper]) / 255)[0]
-            assert min(abs(hue - named), 1 - abs(hue - named)) < 0.06, one.paper
+            named = colorsys.rgb_to_hsv(*np.array(COLOURS[one.facts.paper]) / 255)[0]
+            assert min(abs(hue - named), 1 - abs(hue - named)) < 0.06, one.facts.paper
             assert saturation > 0.15
-        assert one.ink != one.paper
+        assert one.facts.ink != one.facts.paper
         x1, y1, x2, y2 = (int(edge) for edge in one.box)
         assert 0 <= x1 < x2 <= 144
         assert 0 <= y1 < y2 <= 144
@@ -205,8 +205,8 @@ def test_pages_are_what_they_say() -> None:
         "heading": {True, False},
         "tilted": {True, False},
     }.items():
-        assert {getattr(one, field) for one in pages} == values
-    assert len({one.paper for one in pages}) > 6
+        assert {getattr(one.facts, field) for one in pages} == values
+    assert len({one.facts.paper for one in pages}) > 6
 
 
 def _rows_of_print(one: Page) -> int:
@@ -217,8 +217,8 @@ def _rows_of_print(one: Page) -> int:
 
 def test_small_print_has_more_lines_than_large() -> None:
     pages = [page(np.random.default_rng(seed), 144) for seed in range(150)]
-    straight = [one for one in pages if not one.tilted and not one.heading and one.columns == 1]
-    small, large = ([_rows_of_print(one) for one in straight if one.size == size] for size in ("small", "large"))
+    straight = [one for one in pages if not one.facts.tilted and not one.facts.heading and one.facts.columns == 1]
+    small, large = ([_rows_of_print(one) for one in straight if one.facts.size == size] for size in ("small", "large"))
     assert len(small) > 5
     assert len(large) > 5
     assert np.median(small) > 1.4 * np.median(large)
