@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -138,6 +137,8 @@ def examples(
 def _draw_scenes(directory: Path, count: int) -> None:
     """Scenes of a world that no training drew."""
     # The renderer takes a second to import, which the other commands must not wait for.
+    from PIL import Image
+
     from serve_app.models.embedded.held_out import WORLD
     from serve_app.models.embedded.scenes import Mix, generate
 

@@ -146,7 +146,7 @@ def evaluate(
             "--photographs",
             exists=True,
             file_okay=False,
-            help="A folder of different photographs without solids and printed text; scikit-image's when left out.",
+            help="A folder of different photographs without solids and printed text to use instead of scikit-image's.",
         ),
     ] = None,
     pairs: Annotated[int, typer.Option("--pairs", min=10, help="Generated pictures with captions.")] = 1_000,
@@ -160,24 +160,23 @@ def evaluate(
     from serve_app.evaluation import embedded
     from serve_app.evaluation.photographs import read_photographs
 
-    given = read_photographs(photographs)
-    if not given.pictures:
+    given = read_photographs(photographs) if photographs else None
+    if given and not given.pictures:
         _stop(f"no picture in {photographs} can be read", NO_INPUT)
-    if given.skipped:
+    if given and given.skipped:
         typer.echo(f"skipped {len(given.skipped)}, no pictures that can be read: {', '.join(given.skipped)}", err=True)
     folder = weights or _embedded_package() / "weights"
     found: dict[str, dict[str, float]] = {}
     for one in [name] if name else known:
         try:
             with _counting(one) as tell:
-                found[one] = embedded.evaluate(
-                    one, folder, pairs=pairs, scenes=scenes, photographs=list(given.pictures.values()), tell=tell
-                )
+                shown = list(given.pictures.values()) if given else None
+                found[one] = embedded.evaluate(one, folder, pairs=pairs, scenes=scenes, photographs=shown, tell=tell)
         except (OSError, ValueError) as error:
             _stop(f"{one}: {error}", NO)
     if as_json:
-        skipped = list(given.skipped)
-        _print_json({"figures": found, "photographs": len(given.pictures), "skipped": skipped, "weights": str(folder)})
+        read = {"photographs": len(given.pictures), "skipped": list(given.skipped)} if given else {}
+        _print_json({"figures": found, "weights": str(folder), **read})
         return
     for one, figures in found.items():
         table = Table(one, Column("value", justify="right"))

@@ -109,11 +109,7 @@ class ObjectDetector:
             shrinks = picture.width >= width and picture.height >= height
             method = "BOX" if self._spec.resize == "area" and shrinks else "BILINEAR"
             return picture.resize((width, height), Image.Resampling[method]), (width, height)
-        scale = min(width / picture.width, height / picture.height)
-        used = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-        canvas = Image.new("RGB", (width, height), (self._spec.pad,) * 3)
-        canvas.paste(picture.resize(used, Image.Resampling.BILINEAR), (0, 0))
-        return canvas, used
+        return images.letterbox(picture, (width, height), self._spec.pad)
 
 
 def load_detector(model: Model, files: Mapping[str, Path], threads: int = 0) -> ObjectDetector:

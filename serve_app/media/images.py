@@ -252,3 +252,13 @@ def _problems() -> Iterator[None]:
         raise Problem("undecodable_media", "the header of the picture is broken") from error
     except Exception as error:
         raise Problem("undecodable_media", f"the picture is broken: {str(error)[:MAX_TEXT_BYTES]}") from error
+
+
+def letterbox(picture: Image.Image, size: tuple[int, int], pad: int) -> tuple[Image.Image, tuple[int, int]]:
+    """An RGB picture fitted into the upper left of ``size`` (width, height) on the grey ``pad``, and the width and
+    height that it takes up there."""
+    scale = min(size[0] / picture.width, size[1] / picture.height)
+    used = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    canvas = Image.new("RGB", size, (pad,) * 3)
+    canvas.paste(picture.resize(used, Image.Resampling.BILINEAR), (0, 0))
+    return canvas, used

@@ -222,7 +222,7 @@ def _graded(rng: np.random.Generator, side: int) -> tuple[Pixels, tuple[str, ...
 def background(
     rng: np.random.Generator, side: int, photographs: dict[str, Pixels] | None = None
 ) -> tuple[Pixels, tuple[str, ...]]:
-    """A background uint8 [side, side, 3] and phrases that say what it is (none for heaps and noise).
+    """A background uint8 [side, side, 3] and phrases that say what it is.
 
     With ``photographs`` every background is a crop of one of them, for evaluation on pictures held out.
     """

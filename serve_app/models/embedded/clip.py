@@ -1,4 +1,4 @@
-"""The embedded CLIP: open_clip's towers from a row of configuration, its loss, its training data and its figures."""
+"""The embedded CLIP: open_clip's towers from a row of configuration, the views of its pictures, and its loss."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, box_convert
 
@@ -194,16 +193,6 @@ def augmented(rng: np.random.Generator, pixels: NDArray[np.uint8], boxes: NDArra
         boxes[..., :4] = boxes[..., :4] * (small / side) + np.array([left, top, left, top], np.float32)
     boxes[~there] = -1
     return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(boxes)
-
-
-def letterbox(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A picture [H, W, 3] as the detector is served it: fitted into the upper left of a grey square [S, S, 3]."""
-    image = Image.fromarray(pixels)
-    scale = size / max(image.size)
-    canvas = Image.new("RGB", (size, size), (PAD,) * 3)
-    fitted = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    canvas.paste(image.resize(fitted, Image.Resampling.BILINEAR), (0, 0))
-    return np.asarray(canvas)
 
 
 @torch.no_grad()

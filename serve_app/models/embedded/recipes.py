@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from serve_app.media.images import letterbox
 from serve_app.models.embedded import clip, detector, figures
 from serve_app.models.embedded.corpus import Corpus
 from serve_app.models.embedded.export import as_stored, export
@@ -39,9 +42,12 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class Finish:
-    """A second, shorter run over the same scenes with another loss: ``steps`` at a peak learning rate of ``rate``."""
+    """A second, shorter run of the same model with another loss: ``steps`` at a peak learning rate of ``rate``.
 
-    job: Callable[[Corpus, int], Job]
+    ``job`` makes its job of the first run's, whose model it goes on with.
+    """
+
+    job: Callable[[Any], Job]
     steps: int
     rate: float
 
@@ -65,13 +71,6 @@ class Recipe:
     threads: int = 2
     finish: Finish | None = None
 
-    def stages(self) -> list[Recipe]:
-        """What is trained one after the other."""
-        if self.finish is None:
-            return [self]
-        last = replace(self, job=self.finish.job, steps=self.finish.steps, rate=self.finish.rate, finish=None)
-        return [self, last]
-
 
 class ClipJob:
     def __init__(self, corpus: Corpus, seed: int, config: clip.ClipConfig, twins: clip.Twins) -> None:
@@ -86,6 +85,12 @@ class ClipJob:
         self.tokens = clip.encode_texts(self.tokenizer, captions).view(*shape, -1)
         self.wrong = clip.encode_texts(self.tokenizer, [str(text) for text in corpus.wrong.ravel()]).view(*shape, -1)
         self.without_solids = np.flatnonzero((corpus.boxes[..., 4] < 0).all(axis=1))
+
+    def with_twins(self, twins: clip.Twins) -> ClipJob:
+        """The same job, model and all, with another loss."""
+        other = copy.copy(self)
+        other.twins = twins
+        return other
 
     def loss(self, seed: int, step: int, batch: int) -> Tensor:
         """The twins are pictures without solids, the nearest there is to photographs: to tell these apart takes more
@@ -156,7 +161,9 @@ class ShapesJob:
         model.slope.fill_(slope)
         model.intercept.fill_(intercept)
         empty = calibration_negatives(self.calibration)
-        squares = np.stack([detector.letterbox(pixels, size) for pixels in empty])
+        squares = np.stack(
+            [np.asarray(letterbox(Image.fromarray(pixels), (size, size), detector.PAD)[0]) for pixels in empty]
+        )
         false = np.concatenate(detector.detect(model, squares, LEAST_SCORE, NMS_IOU))[:, 4]
         threshold = figures.least_threshold(false, len(empty), FALSE_DETECTIONS)
         return {"threshold": threshold, "nms_iou": NMS_IOU, "slope": slope, "intercept": intercept}
@@ -172,7 +179,7 @@ RECIPES: dict[str, Recipe] = {
         steps=3_600,
         batch=128,
         rate=1.5e-3,
-        finish=Finish(lambda corpus, seed: ClipJob(corpus, seed, clip.ClipConfig(), _HARD_TWINS), 400, 4e-4),
+        finish=Finish(lambda job: job.with_twins(_HARD_TWINS), 400, 4e-4),
     ),
     "shapes-embedded": Recipe(
         job=lambda corpus, seed: ShapesJob(corpus, seed, detector.DetectorConfig()),
@@ -199,9 +206,7 @@ LARGE: dict[str, Recipe] = {
         batch=512,
         rate=5e-4,
         threads=8,
-        finish=Finish(
-            lambda corpus, seed: ClipJob(corpus, seed, _LARGE_TOWERS, replace(_HARD_TWINS, count=256)), 4_000, 1e-4
-        ),
+        finish=Finish(lambda job: job.with_twins(replace(_HARD_TWINS, count=256)), 4_000, 1e-4),
     ),
     "shapes-embedded": replace(
         RECIPES["shapes-embedded"],

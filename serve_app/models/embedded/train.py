@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serve_app.models.embedded.cards import write_card
@@ -78,16 +78,13 @@ def train(
             checkpoint.unlink(missing_ok=True)
     tell = progress or (lambda _: None)
     scenery = _scenery(name, recipe, work, seed, tell)
-    stages = recipe.stages()
-    job, state = None, State()
-    for stage, checkpoint in zip(stages, checkpoints, strict=False):
-        before, job = job, stage.job(scenery, seed)
-        if before:
-            job.model.load_state_dict(before.model.state_dict())
-        share = stage.steps / sum(each.steps for each in stages)
-        ended = fit(job, stage, seed, checkpoint, minutes and minutes * share, progress)
+    job, last = recipe.job(scenery, seed), recipe.finish
+    share = recipe.steps / (recipe.steps + last.steps) if last else 1.0
+    state = fit(job, recipe, seed, checkpoints[0], minutes and minutes * share, progress)
+    if last:
+        job, rest = last.job(job), replace(recipe, steps=last.steps, rate=last.rate)
+        ended = fit(job, rest, seed, checkpoints[1], minutes and minutes * (1 - share), progress)
         state = State(state.step + ended.step, state.elapsed + ended.elapsed, ended.loss)
-    assert job
     files = job.export(out)
     tell(Progress("evaluation", state.step, state.step, state.loss, None))
     found = evaluate(name, out)

@@ -17,7 +17,8 @@ from PIL import Image
 from typer.testing import CliRunner
 from weights_server import BODY, SHA, MakeManifest, Weights
 
-from serve_app.cli_models import app
+from serve_app.cli_models import Size, app
+from serve_app.models.embedded.recipes import SIZES
 
 ROOT = Path(__file__).parents[3]
 
@@ -156,6 +157,10 @@ def test_a_larger_model_does_not_go_into_the_package(home: Path) -> None:
     answer = call(home, "train-embedded", "shapes-embedded", "--size", "large")
     assert answer.exit_code == 2
     assert "--out" in answer.stderr
+
+
+def test_every_size_has_its_recipes() -> None:
+    assert {size.value for size in Size} == SIZES.keys()
 
 
 def test_an_evaluation_says_what_it_found(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

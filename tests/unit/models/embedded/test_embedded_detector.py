@@ -10,8 +10,6 @@ import pytest
 import torch
 from scipy.special import expit, logit
 
-from serve_app.annotation.objects import ObjectDetector
-from serve_app.evaluation.photographs import encoded
 from serve_app.models.embedded.detector import (
     Detector,
     DetectorConfig,
@@ -19,12 +17,9 @@ from serve_app.models.embedded.detector import (
     augmented,
     cell_points,
     detect,
-    letterbox,
     overlap,
 )
 from serve_app.models.embedded.figures import calibration_error, least_threshold, match, platt, undo_platt
-from serve_app.models.manifest import load_manifest
-from serve_app.models.sessions import open_session
 
 PACKAGE = Path(str(files("serve_app.models.embedded")))
 
@@ -119,15 +114,6 @@ def test_scores_follow_the_line_of_the_calibration() -> None:
     with torch.no_grad():
         expected = 1 / (1 + torch.exp(-(2 * model.raw(x)[0] + 0.5)))
         assert torch.allclose(model(x)[:, 4:].transpose(1, 2), expected, atol=1e-6)
-
-
-def test_a_picture_is_letterboxed_as_it_is_served() -> None:
-    pixels = np.random.default_rng(3).integers(0, 255, (60, 100, 3)).astype(np.uint8)
-    spec = load_manifest().models["shapes-embedded"].detector
-    assert spec is not None
-    network = PACKAGE / "weights" / "shapes.onnx"
-    served = ObjectDetector(spec, ["x"], open_session(network, 1)).prepare(encoded(pixels)).tensor
-    assert np.array_equal(letterbox(pixels, 256).transpose(2, 0, 1), np.round(served * 255))
 
 
 def _average_precision_by_definition(hits: list[bool], total: int) -> float:

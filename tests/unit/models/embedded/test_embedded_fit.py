@@ -145,7 +145,7 @@ def test_the_finish_goes_on_from_the_first_run(scenery: dict[str, Corpus], tmp_p
                 raise KeyboardInterrupt
 
     first = _recipe("clip-embedded")
-    recipe = replace(first, steps=6, save_every=2, finish=replace(FINISH, job=first.job, steps=4))
+    recipe = replace(first, steps=6, save_every=2, finish=replace(FINISH, steps=4))
     made = []
     for interrupted in (False, True):
         work, out = tmp_path / f"work{interrupted}", tmp_path / f"out{interrupted}"
