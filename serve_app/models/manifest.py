@@ -2,7 +2,8 @@
 
 A row says what the weights are, under which licence they come, where they are fetched and how a picture is prepared
 for them. Logical file names are the words the domains look up in :meth:`serve_app.models.store.Store.locate`:
-encoders have ``image``, ``text`` and ``tokenizer``; detectors have ``weights``; MTCNN has ``pnet``, ``rnet``, ``onet``.
+encoders have ``image``, ``text`` and ``tokenizer``; detectors, classifiers and networks for clips have ``weights`` (the
+last may have ``half`` too, for GPUs); MTCNN has ``pnet``, ``rnet``, ``onet``.
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ Task = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Labels = Annotated[list[str], Field(min_length=1)]
 Side = Annotated[int, Field(gt=0, le=4096)]
 
 ADDRESS = r"^(https://[^\s/]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?)/\S+$"
 """Weights come over https; plain http only from this machine itself."""
 
 ENCODER_FILES = ("image", "text", "tokenizer")
+SECTIONS = {"object_detection": "detector", "video_action_recognition": "video", "disturbing_content": "classifier"}
+"""Tasks whose networks are described by a section of the row, and read from a file ``weights``."""
 PICKLED = {".pt", ".pth", ".bin", ".ckpt"}
 """Endings of torch files, whose loading may run code: only files with a known hash are loaded."""
+SAFE_CONVERSIONS = {"slowfast"}
+"""Conversions that load torch files with ``weights_only``, which makes tensors and plain containers and runs nothing."""
 
 
 class ManifestError(ValueError):
@@ -63,9 +69,12 @@ class File(_Row):
             raise ValueError("give exactly one of package, url, converted")
         if self.converted and (self.sha256 or self.bytes):
             raise ValueError("a converted file is made on this machine; it has no sha256 or bytes in the manifest")
-        if self.url and self.sha256 is None and PurePosixPath(self.name).suffix in PICKLED:
-            raise ValueError("a torch file may run code when it is loaded: it needs a known sha256")
         return self
+
+    @property
+    def blind_pickle(self) -> bool:
+        """Whether it is a torch file from elsewhere of which nobody knows what it should be."""
+        return bool(self.url) and self.sha256 is None and PurePosixPath(self.name).suffix in PICKLED
 
 
 class LabelsFile(_Row):
@@ -102,9 +111,72 @@ class Detector(_Row):
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
     layout: Literal["fastestdet", "yolo", "dets_labels", "scores_boxes", "yolox"]
-    labels: Annotated[list[str], Field(min_length=1)] | LabelsFile
+    labels: Labels | LabelsFile
     threshold: Unit
     nms_iou: Unit
+
+
+class Video(_Row):
+    """How clips are prepared for a network that names what happens in them.
+
+    ``frames`` pictures, uniform over ``window_s`` seconds (null: over the whole scene), the shorter side brought to
+    ``short_side`` and the middle ``crop`` x ``crop`` cut out; ``mean`` and ``std`` are on RGB in 0..1. The slow pathway
+    sees one frame in ``alpha``. Of the labels, those of at least ``threshold`` are answered, at most ``top``.
+    """
+
+    frames: Annotated[int, Field(gt=0, le=256)]
+    alpha: Annotated[int, Field(gt=0, le=64)]
+    short_side: Annotated[int, Field(gt=0, le=1024)]
+    crop: Annotated[int, Field(gt=0, le=1024)]
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    window_s: Annotated[float, Field(gt=0, le=60)] | None
+    labels: Labels | LabelsFile
+    threshold: Unit
+    top: Annotated[int, Field(gt=0, le=100)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.crop > self.short_side:
+            raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
+        if self.frames % self.alpha:
+            raise ValueError(f"frames {self.frames} is no multiple of alpha {self.alpha}: the pathways would not meet")
+        return self
+
+
+class Classifier(_Row):
+    """A network that sorts pictures, or the vectors that an encoder makes of them, into a few labels.
+
+    Pictures are brought to ``input`` (height, width); ``mean`` and ``std`` are on 0..255 in the order of ``colour``.
+    Vectors come from ``encoder`` (name@revision), L2-normalised. ``activation`` is what turns the network's output into
+    probabilities. The score is the sum of the probabilities of the ``positive`` labels; at ``threshold`` it counts.
+    """
+
+    on: Literal["picture", "vector"]
+    input: tuple[Side, Side] | None = None
+    colour: Literal["rgb", "bgr"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[Positive, Positive, Positive] | None = None
+    layout: Literal["nchw", "nhwc"] | None = None
+    activation: Literal["none", "softmax", "sigmoid"]
+    encoder: Annotated[str, StringConstraints(pattern=r"^[^@]+@[^@]+$")] | None = None
+    labels: Labels
+    positive: Labels
+    threshold: Unit
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        pictures = {name: getattr(self, name) for name in ("input", "colour", "mean", "std", "layout")}
+        needed, foreign = pictures, {"encoder": self.encoder}
+        if self.on == "vector":
+            needed, foreign = foreign, needed
+        if missing := [name for name, value in needed.items() if value is None]:
+            raise ValueError(f"a classifier on a {self.on} needs {', '.join(missing)}")
+        if extra := [name for name, value in foreign.items() if value is not None]:
+            raise ValueError(f"a classifier on a {self.on} has no {', '.join(extra)}")
+        if unknown := [label for label in self.positive if label not in self.labels]:
+            raise ValueError(f"positive: no label {', '.join(unknown)}")
+        return self
 
 
 class Model(_Row):
@@ -118,9 +190,11 @@ class Model(_Row):
     source: Annotated[str, StringConstraints(min_length=1)]
     card: str | None = None
     files: Annotated[dict[Name, File], Field(min_length=1)]
-    convert: Literal["open_clip"] | None = None
+    convert: Literal["open_clip", "slowfast"] | None = None
     clip: Clip | None = None
     detector: Detector | None = None
+    video: Video | None = None
+    classifier: Classifier | None = None
 
     @property
     def key(self) -> str:
@@ -145,14 +219,25 @@ class Model(_Row):
             raise ValueError(f"two files have the same name on disk: {sorted(names)}")
         if self.task == "cross_modal_embedding":
             self._whole_encoder()
-        if self.task == "object_detection" and self.detector is None:
-            raise ValueError("object_detection needs a detector section")
+        self._whole_network()
         if (self.convert is None) == any(file.converted for file in self.files.values()):
             raise ValueError("convert and converted files belong together")
-        labels = self.detector.labels if self.detector else []
-        if isinstance(labels, LabelsFile) and labels.file not in self.files:
-            raise ValueError(f"detector.labels.file: no file {labels.file!r} in files")
+        if self.convert not in SAFE_CONVERSIONS and (blind := [n for n, f in self.files.items() if f.blind_pickle]):
+            raise ValueError(f"files.{blind[0]}: a torch file may run code when it is loaded: it needs a known sha256")
         return self
+
+    def _whole_network(self) -> None:
+        """The section and the files that the task, or the conversion, cannot do without."""
+        section = SECTIONS.get(self.task)
+        if section and getattr(self, section) is None:
+            raise ValueError(f"{self.task} needs a {section} section")
+        if section and "weights" not in self.files:
+            raise ValueError(f"{self.task} needs a file weights")
+        if self.convert == "slowfast" and (self.video is None or "checkpoint" not in self.files):
+            raise ValueError("convert slowfast needs a video section and a file checkpoint")
+        for name, labels in (("detector", self.detector), ("video", self.video)):
+            if labels and isinstance(labels.labels, LabelsFile) and labels.labels.file not in self.files:
+                raise ValueError(f"{name}.labels.file: no file {labels.labels.file!r} in files")
 
     def _whole_encoder(self) -> None:
         missing = [file for file in ENCODER_FILES if file not in self.files]
@@ -213,6 +298,12 @@ class Manifest(_Row):
                     raise ValueError(f"{where}: no model {name!r}; there are {', '.join(sorted(self.models))}")
                 if self.models[name].task != task:
                     raise ValueError(f"{where}: model {name!r} is for {self.models[name].task}")
+        encoders = {model.key for model in self.models.values() if model.task == "cross_modal_embedding"}
+        for model in self.models.values():
+            if model.classifier and model.classifier.encoder not in (None, *encoders):
+                where = f"models.{model.name}.classifier.encoder"
+                known = ", ".join(sorted(encoders))
+                raise ValueError(f"{where}: no encoder {model.classifier.encoder!r}; there are {known}")
         served = {task for rows in self.profiles.values() for task in rows}
         if unnamed := sorted(served - self.tasks.keys()):
             raise ValueError(f"tasks: no title for {', '.join(unnamed)}")
