@@ -1,0 +1,37 @@
+"""Where scenes begin: detectors that see one small picture of each frame, by name.
+
+Thumbnails are made by averaging areas (swscale's AREA); sampling points instead makes every camera move a cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.annotation.scenes_correlation import CorrelationDetector
+
+SIZE = 50
+
+
+class SceneDetector(Protocol):
+    """Thumbnails go in in the order they are shown; the indexes of the frames that begin a scene come out.
+
+    Each comes once, in ascending order, at most ``latency`` frames after it; frame 0 never does.
+    """
+
+    latency: int
+
+    def push(self, thumbnail: NDArray[np.uint8]) -> list[int]:
+        """The next frame's RGB uint8 [SIZE, SIZE, 3]; says what begins a scene, as far as known now and not before."""
+        ...
+
+    def finish(self) -> list[int]:
+        """No frame follows; says what had still been open."""
+        ...
+
+
+DETECTORS: dict[str, Callable[[], SceneDetector]] = {"correlation": CorrelationDetector}
+DEFAULT = "correlation"
