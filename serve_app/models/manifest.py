@@ -34,7 +34,7 @@ SECTIONS = {"object_detection": "detector", "video_action_recognition": "video",
 PICKLED = {".pt", ".pth", ".bin", ".ckpt"}
 """Endings of torch files, whose loading may run code: only files with a known hash are loaded."""
 SAFE_CONVERSIONS = {"slowfast"}
-"""Conversions that load torch files with ``weights_only``, which makes tensors and plain containers and runs nothing."""
+"""Conversions that load torch files with ``weights_only``: tensors and plain containers are built, no code is run."""
 
 
 class ManifestError(ValueError):
