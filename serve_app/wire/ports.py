@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, Self
 
 from serve_app.wire import schemas
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that came in, with the name its client gave it (never trusted)."""
+    """A file that came in, with its size in bytes and the name its client gave it (never trusted).
 
-    data: bytes
+    ``file`` is seekable, on disk when it is large, and closed once the request has ended.
+    """
+
+    file: BinaryIO
+    size: int
     name: str | None = None
+
+    @classmethod
+    def of(cls, data: bytes, name: str | None = None) -> Self:
+        """An upload of bytes at hand."""
+        return cls(io.BytesIO(data), len(data), name)
+
+    @property
+    def data(self) -> bytes:
+        """The whole of it; for pictures and texts, which are small."""
+        self.file.seek(0)
+        return self.file.read()
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,30 @@ class ImagePort(Protocol):
 
     def parse_annotators(self, names: str | None) -> tuple[str, ...]: ...
     async def annotate(self, data: bytes, annotators: Sequence[str]) -> schemas.Annotation: ...
+
+
+class VideoPort(Protocol):
+    """Annotation of videos."""
+
+    def parse_annotators(self, names: str | None) -> tuple[str, ...]: ...
+    def annotate(
+        self, upload: Upload, annotators: Sequence[str], seed: int
+    ) -> AsyncGenerator[schemas.VideoProgress | schemas.VideoAnnotation, None]:
+        """Progress, and at last the annotation; whoever stops earlier closes the generator, which stops the work."""
+        ...
+
+
+class JobPort(Protocol):
+    """Work in the background."""
+
+    async def get(self, id: str) -> schemas.Job: ...
+    async def page(
+        self, *, state: str | None, asset_id: str | None, limit: int, cursor: str | None
+    ) -> schemas.JobPage: ...
+    async def cancel(self, id: str) -> schemas.Job: ...
+    def events(self, id: str) -> AsyncGenerator[schemas.Job, None]:
+        """The job now, then at each change; the last one has ended. Raises ``not_found`` before the first."""
+        ...
 
 
 class AssetPort(Protocol):
@@ -89,4 +129,6 @@ class Services:
     retrieval: RetrievalPort
     recommendation: RecommendationPort
     health: HealthPort
+    video: VideoPort
+    jobs: JobPort
     max_upload_bytes: int = 256 * 1024 * 1024

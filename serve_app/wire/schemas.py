@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 State = Literal["pending", "running", "ready", "failed", "skipped"]
 Kind = Literal["text", "image", "audio", "video", "video360", "shape3d"]
-Modality = Literal["text", "image"]
+Modality = Literal["text", "image", "video"]
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Box = tuple[float, float, float, float]
 
 
 class Shape(BaseModel):
@@ -18,14 +20,50 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
+class Occurrence(Shape):
+    """One time that a label was seen in a video: at a moment or from ``start_s`` to ``end_s``."""
+
+    confidence: float = Field(ge=0, le=1, examples=[0.93])
+    timestamp_s: float | None = Field(None, description="when, in seconds of the file's own time", examples=[3.2])
+    start_s: float | None = Field(None, examples=[2.0])
+    end_s: float | None = Field(None, examples=[7.5])
+    box: Box | None = Field(None, description="x1, y1, x2, y2 in pixels of the upright picture")
+
+
 class Label(Shape):
-    """Something that an annotator saw."""
+    """Something that an annotator saw; of a video with the time where it was seen best and with all ``times``."""
 
     label: str = Field(examples=["cube"])
     confidence: float = Field(ge=0, le=1, examples=[0.93])
-    box: tuple[float, float, float, float] | None = Field(
+    box: Box | None = Field(
         None, description="x1, y1, x2, y2 in pixels of the upright picture", examples=[(12.0, 8.5, 140.0, 131.0)]
     )
+    timestamp_s: float | None = Field(None, description="of a video: when it was seen best, in seconds")
+    start_s: float | None = Field(None, description="of a video: where the part begins in which it was seen best")
+    end_s: float | None = None
+    times: list[Occurrence] | None = Field(None, description="of a video: every occurrence, in the order of time")
+
+
+class SceneSpan(Shape):
+    """One scene; the ends are exclusive: ``end_frame`` is the first frame of the next scene."""
+
+    start_s: float = Field(description="in seconds of the file's own time", examples=[0.0])
+    end_s: float = Field(examples=[4.2])
+    start_frame: int = Field(examples=[0])
+    end_frame: int = Field(examples=[105])
+
+
+class Moment(Shape):
+    """A part of a video."""
+
+    start_s: float = Field(examples=[4.2])
+    end_s: float = Field(examples=[9.8])
+
+
+class SceneEmbedding(Moment):
+    """The unit vector of one frame of a scene."""
+
+    embedding: list[float]
 
 
 class TaskResult(Shape):
@@ -35,6 +73,9 @@ class TaskResult(Shape):
     model: str | None = Field(None, description="name@revision of the model that answered", examples=["fastestdet@1"])
     labels: list[Label] = []
     embedding: list[float] | None = Field(None, description="the unit vector, of cross_modal_embedding only")
+    embeddings: list[SceneEmbedding] | None = Field(None, description="of a video: a vector each scene")
+    is_disturbing: bool | None = Field(None, description="of disturbing_content only")
+    score: float | None = Field(None, ge=0, le=1, description="how sure a yes-or-no annotator is of yes")
     error: str | None = None
     remedy: str | None = Field(None, description="what makes an unavailable annotator available")
 
@@ -46,6 +87,7 @@ class MediaInfo(Shape):
     sha256: str
     width: int | None = Field(None, description="pixels of the upright picture")
     height: int | None = None
+    duration_s: float | None = Field(None, description="of a video")
 
 
 class Annotation(Shape):
@@ -53,6 +95,40 @@ class Annotation(Shape):
 
     asset: MediaInfo
     results: dict[str, TaskResult]
+
+
+class Decoded(Shape):
+    """How much of a video could be read."""
+
+    frames: int = Field(description="frames that were decoded", examples=[250])
+    expected: int | None = Field(None, description="frames that the file announces", examples=[250])
+    errors: int = Field(description="packets and frames that could not be decoded", examples=[0])
+    complete: bool = Field(description="whether it was read to its end")
+
+
+class StageTimes(Shape):
+    """Where the time went, in seconds."""
+
+    load_s: float = Field(description="decoding and splitting", examples=[0.8])
+    annotate_s: float = Field(description="from the first frame that an annotator got to the last answer")
+    total_s: float
+
+
+class VideoAnnotation(Annotation):
+    """The answer of ``/v1/annotate/video``."""
+
+    scenes: list[SceneSpan]
+    decoded: Decoded
+    stage: StageTimes
+
+
+class VideoProgress(Shape):
+    """How far the annotation of a video is."""
+
+    frames: int = Field(description="frames decoded so far", examples=[120])
+    expected: int | None = Field(None, description="frames that the file announces", examples=[250])
+    progress: float | None = Field(None, ge=0, le=1, examples=[0.48])
+    scenes: int = Field(description="scenes found so far", examples=[2])
 
 
 class Stage(Shape):
@@ -73,6 +149,7 @@ class Asset(Shape):
     bytes: int
     width: int | None = None
     height: int | None = None
+    duration_s: float | None = None
     description: str | None = None
     state: Literal["processing", "ready", "failed"]
     stages: dict[str, Stage]
@@ -92,6 +169,37 @@ class AssetAnnotations(Shape):
     id: str
     state: Literal["processing", "ready", "failed"]
     results: dict[str, TaskResult]
+    scenes: list[SceneSpan] | None = Field(None, description="of a video")
+
+
+class JobDetail(Shape):
+    """What a running job is at."""
+
+    stage: str = Field(examples=["annotate"])
+    frames: int | None = Field(None, description="frames decoded so far", examples=[1200])
+    expected: int | None = Field(None, description="frames that the file announces", examples=[7500])
+
+
+class Job(Shape):
+    """A piece of work in the background. The states after ``running`` are final."""
+
+    id: str
+    kind: str = Field(examples=["process"])
+    asset_id: str | None = None
+    state: JobState
+    progress: float = Field(ge=0, le=1, examples=[0.16])
+    detail: JobDetail | None = None
+    error: str | None = Field(None, description="why it failed")
+    attempts: int = Field(description="how often it was begun; a worker that dies leaves it to another")
+    created_at: datetime
+    finished_at: datetime | None = None
+
+
+class JobPage(Shape):
+    """A page of jobs, newest first; ``next_cursor`` is null on the last one."""
+
+    items: list[Job]
+    next_cursor: str | None = None
 
 
 class Renditions(Shape):
@@ -111,7 +219,7 @@ class TextQuery(Shape):
     )
     filter: str | None = Field(None, max_length=4096, examples=['object:person -meme owner:anna action:"playing">0.5'])
     username: str | None = Field(None, description="this user's own items are left out")
-    modalities: list[Modality] = Field(["text", "image"], min_length=1)
+    modalities: list[Modality] = Field(["text", "image", "video"], min_length=1)
 
 
 class Ranking(Shape):
@@ -121,11 +229,18 @@ class Ranking(Shape):
     scores: list[float]
 
 
+class VideoRanking(Ranking):
+    """Each video once, with the moment that fits best."""
+
+    moments: list[Moment]
+
+
 class SearchResult(Shape):
     """Results a modality; scores of different modalities do not compare."""
 
     text: Ranking | None = None
     image: Ranking | None = None
+    video: VideoRanking | None = None
     partial: bool = Field(description="true when a shard did not answer in time")
     truncated: bool = Field(False, description="true when the query text was cut at the text tower's limit")
     time: float = Field(description="seconds")

@@ -95,7 +95,7 @@ async def _read_form(request: Request, limit: int) -> tuple[Upload, dict[str, st
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
         if len(form.multi_items()) > len(form):
             raise Problem("bad_request", "a field stands twice in the form")
-        return Upload(data, file.filename), fields
+        return Upload.of(data, file.filename), fields
 
 
 def _too_large(limit: int) -> Problem:

@@ -25,7 +25,7 @@ DONE = {"preview": "skipped", "adapt": "skipped"}
 def add(
     world: World, id: str | None = "a", data: bytes = PICTURE, owner: str = "anna", **more: Any
 ) -> tuple[schemas.Asset, bool]:
-    new = ports.NewAsset(ports.Upload(data, "photo.png"), owner, id, **more)
+    new = ports.NewAsset(ports.Upload.of(data, "photo.png"), owner, id, **more)
     return asyncio.run(world.assets.add(new))
 
 
@@ -102,7 +102,7 @@ def test_the_same_again_is_the_same_asset(world: World) -> None:
 
 
 def test_what_a_client_who_leaves_began_is_finished(world: World) -> None:
-    new = ports.NewAsset(ports.Upload(PICTURE), "anna", "a")
+    new = ports.NewAsset(ports.Upload.of(PICTURE), "anna", "a")
 
     async def scenario(wait_s: float) -> None:
         adding = asyncio.create_task(world.assets.add(new))

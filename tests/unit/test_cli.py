@@ -97,7 +97,7 @@ def shelf() -> Shelf:
 @pytest.fixture
 def url(shelf: Shelf) -> Iterator[str]:
     """The address of the real door over ``shelf``."""
-    services = Services(shelf, shelf, shelf, shelf, shelf)
+    services = Services(*[shelf] * 7)
     server = uvicorn.Server(uvicorn.Config(create_app(services), log_config=None, lifespan="off", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -96,7 +96,7 @@ def fake():
 
 @pytest.fixture
 def http(fake):
-    services = Services(fake, fake, fake, fake, fake, max_upload_bytes=1000)
+    services = Services(*[fake] * 7, max_upload_bytes=1000)
     return TestClient(create_app(services), raise_server_exceptions=False)
 
 
@@ -286,7 +286,7 @@ def test_the_legacy_routes_name_what_is_missing(http):
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_has_its_status(code):
-    services = Services(*[Fake(Problem(code, "why", "what to do"))] * 5)
+    services = Services(*[Fake(Problem(code, "why", "what to do"))] * 7)
     http = TestClient(create_app(services), raise_server_exceptions=False)
     answer = http.get("/v1/assets/x")
     body = assert_problem(answer, CODES[code], code)
@@ -296,7 +296,7 @@ def test_every_code_has_its_status(code):
 
 def test_unknown_routes_methods_and_crashes_are_problems_too():
     fake = Fake(RuntimeError("secret path /etc"))
-    http = TestClient(create_app(Services(*[fake] * 5)), raise_server_exceptions=False)
+    http = TestClient(create_app(Services(*[fake] * 7)), raise_server_exceptions=False)
     assert_problem(http.get("/nowhere"), 404, "not_found")
     refused = http.put("/v1/assets/x")
     assert_problem(refused, 405, "method_not_allowed")
@@ -308,7 +308,7 @@ def test_health_and_docs(http):
     assert http.get("/health/live").json() == {"live": True}
     assert http.head("/health/live").status_code == http.head("/health/ready").status_code == 200
     assert http.get("/health/ready").status_code == 200
-    waiting = TestClient(create_app(Services(*[Fake(Problem("overloaded", "x"))] * 5)))
+    waiting = TestClient(create_app(Services(*[Fake(Problem("overloaded", "x"))] * 7)))
     assert waiting.get("/health/ready").status_code == 503
     page = http.get("/").text
     assert "swagger" in page
