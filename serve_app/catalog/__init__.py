@@ -21,7 +21,9 @@ from serve_app.catalog.rows import (
     Asset,
     Content,
     ContentAdded,
+    FoundMoment,
     Job,
+    Moment,
     NewAsset,
     NewContent,
     Page,
@@ -29,7 +31,7 @@ from serve_app.catalog.rows import (
     Tag,
     VectorChange,
 )
-from serve_app.catalog.vectors import Vectors
+from serve_app.catalog.vectors import Key, Vectors
 
 __all__ = [
     "KINDS",
@@ -40,8 +42,11 @@ __all__ = [
     "ContentAdded",
     "Files",
     "Filter",
+    "FoundMoment",
     "Job",
+    "Key",
     "LeaseLostError",
+    "Moment",
     "NewAsset",
     "NewContent",
     "Page",

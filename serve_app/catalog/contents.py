@@ -1,6 +1,7 @@
-"""Contents: what the indexes know of an asset, one a modality.
+"""Contents: what the indexes know of an asset, one a modality; of a video, one a moment.
 
-An image asset has its picture and, when it is described, the description as text; a text asset has its text.
+An image asset has its picture and, when it is described, the description as text; a text asset has its text. A video
+has its description and, once it is annotated, its moments.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
-from serve_app.catalog import vectors
-from serve_app.catalog.asset_rows import insert_assets, taken
+from serve_app.catalog import moments, vectors
+from serve_app.catalog.asset_rows import insert_assets, known_id, missing, taken
 from serve_app.catalog.checks import validate_asset_id, validate_id
 from serve_app.catalog.engine import Clock, Database, next_number, next_numbers
-from serve_app.catalog.rows import Content, ContentAdded, NewAsset, NewContent, StageName, StageState
+from serve_app.catalog.rows import Content, ContentAdded, Moment, NewAsset, NewContent, StageName, StageState
 from serve_app.catalog.schema import answers, assets, contents, tags
 from serve_app.catalog.stages import write_stages
 from serve_app.catalog.vectors import IDS_A_QUERY, Key
+from serve_app.errors import Problem
 
 # A content posted straight to the index is searchable at once; nobody asked for more.
 POSTED: dict[StageName, StageState] = {
@@ -59,6 +61,26 @@ class Contents:
             if len(checked) > 1 and _all_new(connection, [new for new, _ in checked], revision):
                 return self._add_new(connection, checked, revision)
             return [self._add(connection, new, data, revision) for new, data in checked]
+
+        return self._database.write(work, ordered=True)
+
+    def put_moments(self, asset_id: str, found: Sequence[Moment], *, sha256: str | None = None) -> list[Content]:
+        """Make ``found`` the asset's moments in place of any others, in one transaction; gives their contents in order.
+
+        The same moments again change nothing, and those that stay keep their vectors. ``sha256`` is that of the file
+        in which they were found: Problem("conflict") where the asset has another by now.
+        Raises Problem("not_found") when the asset is gone, ValueError for moments that cannot be.
+        """
+        known_id(asset_id)
+        moments.check(found)
+
+        def work(connection: Connection) -> list[Content]:
+            asset = connection.execute(select(assets).where(assets.c.id == asset_id).with_for_update()).first()
+            if asset is None:
+                raise missing(asset_id)
+            if sha256 not in (None, asset.sha256):
+                raise Problem("conflict", f"the file of {asset_id[:128]!r} is another by now")
+            return moments.replace(connection, asset, found)
 
         return self._database.write(work, ordered=True)
 
@@ -123,8 +145,7 @@ def insert_of_asset(connection: Connection, new: NewAsset, asset_id: str) -> Non
 def remove_of_asset(connection: Connection, asset_id: str) -> list[str]:
     """Delete the contents of an asset and tombstone the vectors nobody else refers to. Gives the contents' files."""
     rows = connection.execute(delete(contents).where(contents.c.asset_id == asset_id).returning(contents)).all()
-    for row in rows:
-        vectors.tombstone_unreferenced(connection, _key(row))
+    vectors.tombstone_unreferenced(connection, [_key(row) for row in rows])
     return [row.file for row in rows if row.file is not None]
 
 
@@ -148,10 +169,11 @@ def _replace(connection: Connection, asset: Row[Any] | None, present: Row[Any], 
     ordinal = next_number(connection, "ordinal")
     changed = {"sha256": new.sha256, "file": new.file, "text": None, "ordinal": ordinal}
     connection.execute(update(contents).where(here).values(changed))
-    vectors.tombstone_unreferenced(connection, _key(present))
+    vectors.tombstone_unreferenced(connection, [_key(present)])
     obsolete = {present.file} - {None}
     if asset is not None and asset.kind == new.modality:
         obsolete.add(asset.file)
+        moments.replace(connection, asset, [])
         values = {"media_type": new.media_type, "sha256": new.sha256, "bytes": new.bytes, "file": new.file}
         size = {"width": new.width, "height": new.height}
         connection.execute(update(assets).where(assets.c.id == new.asset_id).values(values | size))

@@ -13,12 +13,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_, select, update
 
+from serve_app.catalog.asset_rows import missing
 from serve_app.catalog.checks import clean_error, validate_id, validate_limit
 from serve_app.catalog.cursors import decode_cursor, encode_cursor
 from serve_app.catalog.engine import Clock, Database
-from serve_app.catalog.rows import JOB_STATES, Job, Page
+from serve_app.catalog.rows import JOB_STATES, Job, JobState, Page, StageName, StageState
 from serve_app.catalog.schema import jobs
-from serve_app.catalog.stages import fail_unfinished
+from serve_app.catalog.stages import fail_unfinished, write_stages
 from serve_app.errors import Problem
 
 STAGED = ("process", "index")
@@ -64,6 +65,15 @@ class Jobs:
         with self._database.read() as connection:
             return _load(connection, job_id)
 
+    def state(self, job_id: str) -> JobState:
+        """The state alone, for who looks often whether a job was cancelled; Problem("not_found")."""
+        _known_id(job_id)
+        with self._database.read() as connection:
+            state: JobState | None = connection.execute(select(jobs.c.state).where(jobs.c.id == job_id)).scalar()
+        if state is None:
+            raise _missing(job_id)
+        return state
+
     def page(
         self,
         *,
@@ -105,6 +115,7 @@ class Jobs:
                 return None
             lease = now + timedelta(seconds=lease_s)
             taken = {"state": "running", "worker": worker, "lease_until": lease, "attempts": jobs.c.attempts + 1}
+            taken |= {"progress": 0.0, "detail": None}  # an attempt begins from the start
             row = connection.execute(update(jobs).where(jobs.c.number == number).values(taken).returning(jobs)).one()
             return _job(row)
 
@@ -118,11 +129,22 @@ class Jobs:
         with self._database.read() as connection:
             return bool(connection.execute(select(exists().where(ready, *_of_kinds(kinds)))).scalar_one())
 
-    def renew(self, job: Job, lease_s: float, progress: float | None = None) -> Job:
-        """Hold the job for another ``lease_s`` seconds and record progress in [0, 1]; LeaseLostError if it is lost."""
+    def renew(
+        self,
+        job: Job,
+        lease_s: float,
+        progress: float | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Hold the job for another ``lease_s`` seconds; LeaseLostError if it is lost.
+
+        Progress in [0, 1] and its detail (plain JSON without NaN) are recorded; what is None stays as it was.
+        """
         values: dict[str, Any] = {"lease_until": self._clock() + timedelta(seconds=lease_s)}
         if progress is not None:
             values["progress"] = min(max(progress, 0.0), 1.0)
+        if detail is not None:
+            values["detail"] = dict(detail)
         return self._database.write(lambda connection: _update_held(connection, job, values))
 
     def finish(self, job: Job, error: str | None = None) -> Job:
@@ -139,10 +161,30 @@ class Jobs:
         def work(connection: Connection) -> Job:
             done = _update_held(connection, job, values)
             if message is not None:
-                _fail_stages(connection, done)
+                _fail_stages(connection, done, message)
             return done
 
         return self._database.write(work)
+
+    def set_stage(self, job: Job, stage: StageName, state: StageState, error: str | None = None) -> None:
+        """Record how far the job's worker has brought a stage of its asset; LeaseLostError when the job is lost.
+
+        So a worker that learns late of a cancellation or of a lost lease cannot set a stage "running" that nobody ends.
+        Raises Problem("not_found") when the asset is gone.
+        """
+        asset_id = job.asset_id
+        if asset_id is None:
+            raise ValueError(f"job {job.id} has no asset")
+        message = clean_error(error)
+
+        def work(connection: Connection) -> None:
+            # Jobs before assets, as everywhere; the lock keeps a cancellation out until the stage is written.
+            if connection.execute(select(jobs.c.number).where(_held(job)).with_for_update()).first() is None:
+                raise _lost(job)
+            if not write_stages(connection, asset_id, {stage: state}, message):
+                raise missing(asset_id)
+
+        self._database.write(work)
 
     def release(self, job: Job) -> Job:
         """Give a claimed job back to the queue, as a worker does that is told to stop; this claim is not counted."""
@@ -150,14 +192,15 @@ class Jobs:
         return self._database.write(lambda connection: _update_held(connection, job, values))
 
     def cancel(self, job_id: str) -> Job:
-        """Cancel a job that has not ended (one that has stays as it is); its worker learns it when it renews.
+        """Cancel a job that has not ended; one that has stays as it is. Its worker learns it by ``state`` or ``renew``.
 
-        Raises Problem("not_found").
+        The stages that a ``process`` or ``index`` job left unfinished fail as "cancelled". Raises Problem("not_found").
         """
         _known_id(job_id)
 
         def work(connection: Connection) -> Job:
-            _cancel(connection, jobs.c.id == job_id, self._clock())
+            for cancelled in _cancel(connection, jobs.c.id == job_id, self._clock()):
+                _fail_stages(connection, cancelled, "cancelled")
             return _load(connection, job_id)
 
         return self._database.write(work)
@@ -180,12 +223,14 @@ def enqueue(
 
 
 def cancel_of_asset(connection: Connection, asset_id: str, now: datetime) -> None:
+    """Cancel the jobs of an asset that is about to go, so its stages are let be."""
     _cancel(connection, jobs.c.asset_id == asset_id, now)
 
 
-def _cancel(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
+def _cancel(connection: Connection, which: ColumnElement[bool], now: datetime) -> list[Job]:
     values = {"state": "cancelled", "finished_at": now, "lease_until": None}
-    connection.execute(update(jobs).where(which, jobs.c.state.in_(["queued", "running"])).values(values))
+    running = jobs.c.state.in_(["queued", "running"])
+    return [_job(row) for row in connection.execute(update(jobs).where(which, running).values(values).returning(jobs))]
 
 
 def _of_kinds(kinds: Sequence[str] | None) -> list[ColumnElement[bool]]:
@@ -203,25 +248,28 @@ def _fail_exhausted(connection: Connection, now: datetime, kinds: Sequence[str] 
     values = {"state": "failed", "error": reason, "lease_until": None, "finished_at": now}
     for number in numbers:
         row = connection.execute(update(jobs).where(jobs.c.number == number).values(values).returning(jobs)).one()
-        _fail_stages(connection, _job(row))
+        _fail_stages(connection, _job(row), reason)
 
 
-def _fail_stages(connection: Connection, job: Job) -> None:
+def _fail_stages(connection: Connection, job: Job, reason: str) -> None:
     if job.kind in STAGED and job.asset_id is not None:
-        fail_unfinished(connection, job.asset_id, job.error)
+        fail_unfinished(connection, job.asset_id, reason)
 
 
 def _update_held(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
-    held = and_(
-        jobs.c.id == job.id,
-        jobs.c.state == "running",
-        jobs.c.worker == job.worker,
-        jobs.c.attempts == job.attempts,
-    )
-    row = connection.execute(update(jobs).where(held).values(values).returning(jobs)).first()
+    row = connection.execute(update(jobs).where(_held(job)).values(values).returning(jobs)).first()
     if row is None:
-        raise LeaseLostError(f"job {job.id} is no longer held by {job.worker}")
+        raise _lost(job)
     return _job(row)
+
+
+def _held(job: Job) -> ColumnElement[bool]:
+    claim = and_(jobs.c.worker == job.worker, jobs.c.attempts == job.attempts)
+    return and_(jobs.c.id == job.id, jobs.c.state == "running", claim)
+
+
+def _lost(job: Job) -> LeaseLostError:
+    return LeaseLostError(f"job {job.id} is no longer held by {job.worker}")
 
 
 def _first(connection: Connection, which: ColumnElement[bool]) -> Job | None:

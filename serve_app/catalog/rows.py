@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Kind = Literal["text", "image", "audio", "video", "video360", "shape3d"]
-Modality = Literal["text", "image"]
+Modality = Literal["text", "image", "video"]
 StageName = Literal["annotate", "index", "preview", "adapt"]
 StageState = Literal["pending", "running", "ready", "failed", "skipped"]
 AssetState = Literal["processing", "ready", "failed"]
@@ -79,7 +79,7 @@ class NewContent:
 
     asset_id: str
     owner: str
-    modality: Modality
+    modality: Literal["text", "image"]
     media_type: str
     sha256: str
     bytes: int
@@ -90,15 +90,41 @@ class NewContent:
 
 @dataclass(frozen=True)
 class Content:
-    """One searchable content of an asset: bytes at ``file``, or ``text`` where it is the asset's description."""
+    """One searchable content of an asset: bytes at ``file``, or ``text`` where it is the asset's description.
+
+    A moment of a video (modality "video") is the ``part``-th of its file, from ``start_s`` to ``end_s``; its ``sha256``
+    is that of the text "<sha256 of the file>:<first frame>-<frame after the last>".
+    """
 
     asset_id: str
     modality: Modality
+    part: int
     owner: str
     sha256: str
     file: str | None
     text: str | None
+    start_s: float | None
+    end_s: float | None
     ordinal: int
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A piece of a video that is searched for itself: seconds in the file's own time, and frames, ``end_frame`` out."""
+
+    start_s: float
+    end_s: float
+    start_frame: int
+    end_frame: int
+
+
+@dataclass(frozen=True)
+class FoundMoment:
+    """Whose a moment's vector is, and when it is seen there, in seconds."""
+
+    asset_id: str
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True)
@@ -134,7 +160,10 @@ class Tag:
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work. ``attempts`` is also the fencing token: it tells one claim of a worker from its next."""
+    """A piece of work. ``attempts`` is also the fencing token: it tells one claim of a worker from its next.
+
+    ``progress`` is in [0, 1]; ``detail`` is plain JSON that says more of it, None before the worker said anything.
+    """
 
     id: str
     kind: str
@@ -145,6 +174,7 @@ class Job:
     worker: str | None
     lease_until: datetime | None
     progress: float
+    detail: Mapping[str, Any] | None
     error: str | None
     created_at: datetime
     finished_at: datetime | None

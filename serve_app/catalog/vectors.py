@@ -8,16 +8,18 @@ owner shares one. Its ``seq`` is new whenever it comes or goes; within one trans
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, insert, select, tuple_, update
 
 from serve_app.catalog.engine import Database, next_number, next_numbers
 from serve_app.catalog.filters import Filter
-from serve_app.catalog.rows import Content, Modality, VectorChange
+from serve_app.catalog.rows import Content, FoundMoment, Modality, VectorChange
 from serve_app.catalog.schema import assets, contents, counters, vectors
 
 IDS_A_QUERY = 10_000  # both databases bound the number of parameters
@@ -46,11 +48,16 @@ class Vectors:
 
         None, and nothing stored, when no content refers to it any more: a delete that came between wins.
         """
-        key = Key(owner, modality, sha256)
-        data = pack(vector)
+        return self.put_many([(Key(owner, modality, sha256), vector)], revision)[0]
 
-        def work(connection: Connection) -> int | None:
-            return store(connection, key, revision, data) if _referred(connection, key) else None
+    def put_many(self, items: Sequence[tuple[Key, NDArray[np.float32]]], revision: str) -> list[int | None]:
+        """Like ``put`` for each, in one transaction."""
+        packed = [(key, pack(vector)) for key, vector in items]
+
+        def work(connection: Connection) -> list[int | None]:
+            return [
+                store(connection, key, revision, data) if _referred(connection, key) else None for key, data in packed
+            ]
 
         return self._database.write(work, ordered=True)
 
@@ -87,18 +94,31 @@ class Vectors:
 
         One query for each 10,000 vectors.
         """
-        wanted = [int(vid) for vid in vids]
-        place = func.row_number().over(partition_by=vectors.c.vid, order_by=contents.c.ordinal.desc()).label("place")
-        ranked = select(vectors.c.vid, contents.c.asset_id, place).join(contents, _same_key())
+        ranked = select(vectors.c.vid, contents.c.asset_id, _place(contents.c.ordinal)).join(contents, _same_key())
         if filter is not None:
             ranked = ranked.join(assets, assets.c.id == contents.c.asset_id).where(filter.condition())
-        found: dict[int, str] = {}
+        return dict(self._first(ranked, vids))
+
+    def latest_moments(self, vids: Iterable[int], filter: Filter | None = None) -> dict[int, FoundMoment]:
+        """For each vector of a moment where it is: in the latest asset (of those that fit ``filter``) that has it.
+
+        Vectors without one are left out. The latest asset is the one added last, whichever was annotated first.
+        """
+        columns = (vectors.c.vid, contents.c.asset_id, contents.c.start_s, contents.c.end_s)
+        ranked = select(*columns, _place(assets.c.ordinal)).join(contents, _same_key())
+        ranked = ranked.join(assets, assets.c.id == contents.c.asset_id)
+        if filter is not None:
+            ranked = ranked.where(filter.condition())
+        return {vid: FoundMoment(*rest) for vid, *rest in self._first(ranked, vids)}
+
+    def _first(self, ranked: Select[Any], vids: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+        """The rows of ``ranked`` whose last column, the place, is 1, without that column."""
+        wanted = [int(vid) for vid in vids]
         with self._database.read() as connection:
             for start in range(0, len(wanted), IDS_A_QUERY):
                 some = ranked.where(vectors.c.vid.in_(wanted[start : start + IDS_A_QUERY])).subquery()
-                rows = connection.execute(select(some.c.vid, some.c.asset_id).where(some.c.place == 1))
-                found.update((vid, asset_id) for vid, asset_id in rows)
-        return found
+                columns = [column for column in some.c if column.name != "place"]
+                yield from (tuple(row) for row in connection.execute(select(*columns).where(some.c.place == 1)))
 
     def of_owner(
         self, owner: str, modality: Modality, revision: str, limit: int
@@ -139,6 +159,13 @@ class Vectors:
             .order_by(contents.c.ordinal)
             .limit(limit)
         )
+        with self._database.read() as connection:
+            return [Content(**row._mapping) for row in connection.execute(query)]
+
+    def missing_of_asset(self, asset_id: str, revision: str) -> list[Content]:
+        """The contents of an asset that have no vector of ``revision``, in their order."""
+        without = ~exists().where(_same_key(), _live(revision))
+        query = select(contents).where(contents.c.asset_id == asset_id, without).order_by(contents.c.ordinal)
         with self._database.read() as connection:
             return [Content(**row._mapping) for row in connection.execute(query)]
 
@@ -204,14 +231,24 @@ def any_stored(connection: Connection, keys: Sequence[Key], revision: str) -> bo
     return False
 
 
-def tombstone_unreferenced(connection: Connection, key: Key) -> None:
-    """Empty the vectors of ``key``, of every revision, when no content refers to them, inside an ordered write."""
-    if _referred(connection, key):
+def tombstone_unreferenced(connection: Connection, keys: Sequence[Key]) -> None:
+    """Empty the vectors of ``keys``, of every revision, to which no content refers, inside an ordered write."""
+    by_kind: dict[tuple[str, Modality], list[str]] = defaultdict(list)
+    for key in keys:
+        by_kind[key.owner, key.modality].append(key.sha256)
+    v = vectors.c
+    unreferenced = and_(v.data.is_not(None), ~exists().where(_same_key()))
+    vids: list[int] = []
+    for (owner, modality), hashes in by_kind.items():
+        for start in range(0, len(hashes), IDS_A_QUERY):
+            some = v.sha256.in_(hashes[start : start + IDS_A_QUERY])
+            query = select(v.vid).where(v.owner == owner, v.modality == modality, some, unreferenced).order_by(v.vid)
+            vids += connection.execute(query).scalars()
+    if not vids:
         return
-    live = select(vectors.c.vid).where(_of_key(key), vectors.c.data.is_not(None))
-    for vid in connection.execute(live).scalars().all():
-        seq = next_number(connection, "seq")
-        connection.execute(update(vectors).where(vectors.c.vid == vid).values(seq=seq, data=None))
+    seqs = next_numbers(connection, "seq", len(vids))
+    emptied = update(vectors).where(v.vid == bindparam("dead")).values(seq=bindparam("next"), data=None)
+    connection.execute(emptied, [{"dead": vid, "next": seq} for vid, seq in zip(vids, seqs, strict=True)])
 
 
 def _shard_key(key: Key) -> int:
@@ -232,6 +269,11 @@ def _of_key(key: Key) -> ColumnElement[bool]:
 
 def _row(key: Key, revision: str) -> ColumnElement[bool]:
     return and_(_of_key(key), vectors.c.revision == revision)
+
+
+def _place(ordinal: ColumnElement[int]) -> ColumnElement[int]:
+    """Each row's place among those of its vector, the highest ``ordinal`` first."""
+    return func.row_number().over(partition_by=vectors.c.vid, order_by=ordinal.desc()).label("place")
 
 
 def _live(revision: str) -> ColumnElement[bool]:

@@ -1,12 +1,14 @@
 """A process that opens the catalog and writes; it prints each id once the catalog has acknowledged it.
 
-``catalog_worker.py URL open`` opens and ends; ``URL write NAME COUNT THREADS`` adds COUNT contents in each thread.
+``catalog_worker.py URL open`` opens and ends; ``URL write NAME COUNT THREADS`` adds COUNT contents in each thread; ``URL
+claim LEASE_S`` claims a job and holds it until it is killed, a minute at most.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 
 from catalog_samples import REVISION, posted, vector
 
@@ -21,6 +23,16 @@ def write(catalog: Catalog, name: str, count: int) -> None:
         sys.stdout.flush()
 
 
+def hold(catalog: Catalog, lease_s: float) -> None:
+    job = catalog.jobs.claim("killed", lease_s)
+    sys.stdout.write(f"{job.id if job else None}\n")
+    sys.stdout.flush()
+    for _ in range(600):
+        if job is not None:
+            catalog.jobs.renew(job, lease_s)
+        time.sleep(0.1)
+
+
 def main(url: str, what: str, *rest: str) -> None:
     catalog = Catalog.open(url)
     if what == "write":
@@ -30,6 +42,8 @@ def main(url: str, what: str, *rest: str) -> None:
             thread.start()
         for thread in running:
             thread.join()
+    if what == "claim":
+        hold(catalog, float(rest[0]))
     catalog.close()
 
 

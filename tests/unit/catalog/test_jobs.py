@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from catalog_samples import Clock, picture
+from catalog_samples import Clock, picture, start_worker
 
-from serve_app.catalog import Catalog, Job, LeaseLostError
+from serve_app.catalog import Catalog, Job, LeaseLostError, Stage
 from serve_app.errors import Problem
 
 
@@ -27,9 +28,13 @@ def test_a_job_runs_from_queued_to_succeeded(catalog: Catalog, clock: Clock) -> 
     clock.move(20)
     job = catalog.jobs.renew(job, 30, progress=0.25)
     assert (job.progress, job.lease_until) == (0.25, catalog.jobs.get(job.id).lease_until)
+    assert job.detail is None
+    detail = {"stage": "annotate", "frames": 250, "expected": None, "odd": "\x00é"}
+    assert catalog.jobs.renew(job, 30, detail=detail).detail == detail
     assert catalog.jobs.renew(job, 30).progress == 0.25
     done = catalog.jobs.finish(job)
     assert (done.state, done.progress, done.finished_at, done.error) == ("succeeded", 1.0, clock.now, None)
+    assert done.detail == detail
     assert catalog.jobs.get(job.id) == done
     assert catalog.jobs.claim("w", 30) is None
 
@@ -151,6 +156,98 @@ def test_cancelling_stops_the_queued_and_the_running_but_not_the_done(catalog: C
     for unknown in ("none", "\x00", ""):
         with pytest.raises(Problem, match="not_found"):
             catalog.jobs.cancel(unknown)
+
+
+def test_the_state_of_a_job_is_one_look(catalog: Catalog) -> None:
+    job = catalog.jobs.add("process")[0]
+    assert catalog.jobs.state(job.id) == "queued"
+    running = claimed(catalog)
+    assert catalog.jobs.state(job.id) == "running"
+    catalog.jobs.finish(running, "broken")
+    assert catalog.jobs.state(job.id) == "failed"
+    for unknown in ("none", "\x00", ""):
+        with pytest.raises(Problem, match="not_found"):
+            catalog.jobs.state(unknown)
+
+
+def test_a_new_attempt_begins_without_the_progress_of_the_last(catalog: Catalog, clock: Clock) -> None:
+    catalog.jobs.add("process")
+    catalog.jobs.renew(claimed(catalog), 30, 0.9, {"frames": 900})
+    clock.move(31)
+    again = claimed(catalog)
+    assert (again.attempts, again.progress, again.detail) == (2, 0.0, None)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_cancelled_job_fails_what_its_asset_still_waits_for(catalog: Catalog, clock: Clock, running: bool) -> None:
+    catalog.assets.add(picture(kind="video", description="A dog"))
+    (queued,) = catalog.jobs.page().items
+    job = claimed(catalog) if running else queued
+    if running:
+        catalog.assets.set_stage("a", "preview", "skipped")
+        catalog.assets.set_stage("a", "annotate", "running")
+    catalog.jobs.cancel(job.id)
+    assert catalog.jobs.state(job.id) == "cancelled"
+    asset = catalog.assets.get("a")
+    assert asset.state == "failed"
+    assert (asset.stages["annotate"], asset.stages["index"]) == (Stage("failed", "cancelled"),) * 2
+    assert asset.stages["preview"].state == ("skipped" if running else "failed")
+    assert catalog.jobs.cancel(job.id).finished_at == clock.now
+    assert catalog.assets.delete("a") == ["f/bytes.jpg"]
+    assert catalog.jobs.state(job.id) == "cancelled"
+
+
+def test_cancelling_an_index_job_in_the_queue_takes_nothing_from_a_ready_asset(catalog: Catalog) -> None:
+    catalog.assets.add(picture())
+    job = claimed(catalog)
+    for stage in ("annotate", "index"):
+        catalog.assets.set_stage("a", stage, "ready")
+    catalog.jobs.finish(job)
+    for kind in ("index", "transcode"):
+        catalog.jobs.cancel(catalog.jobs.add(kind, "a")[0].id)
+    assert catalog.assets.get("a").state == "ready"
+
+
+def test_a_worker_that_lost_its_job_sets_no_stage(catalog: Catalog, clock: Clock) -> None:
+    catalog.assets.add(picture())
+    job = claimed(catalog)
+    catalog.jobs.set_stage(job, "annotate", "running")
+    assert catalog.assets.get("a").stages["annotate"].state == "running"
+    clock.move(31)
+    second = claimed(catalog, "two")
+    with pytest.raises(LeaseLostError):
+        catalog.jobs.set_stage(job, "annotate", "ready")
+    catalog.jobs.set_stage(second, "annotate", "ready")
+    catalog.jobs.cancel(second.id)
+    with pytest.raises(LeaseLostError):
+        catalog.jobs.set_stage(second, "index", "running")
+    asset = catalog.assets.get("a")
+    assert (asset.state, asset.stages["annotate"].state, asset.stages["index"].state) == ("failed", "ready", "failed")
+    catalog.jobs.add("process")
+    with pytest.raises(ValueError, match="no asset"):
+        catalog.jobs.set_stage(claimed(catalog), "index", "running")
+    catalog.jobs.add("process", "gone")
+    with pytest.raises(Problem, match="not_found"):
+        catalog.jobs.set_stage(claimed(catalog), "index", "running")
+
+
+def test_a_job_whose_worker_is_killed_is_done_by_another(url: str) -> None:
+    catalog = Catalog.open(url)
+    job = catalog.jobs.add("process")[0]
+    worker = start_worker(url, "claim", "1.5")
+    assert worker.stdout is not None
+    assert worker.stdout.readline().strip() == job.id
+    time.sleep(0.2)
+    assert catalog.jobs.claim("here", 30, max_attempts=2) is None
+    worker.kill()
+    worker.communicate()
+    deadline = time.monotonic() + 20
+    while (again := catalog.jobs.claim("here", 30, max_attempts=2)) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert again is not None
+    assert (again.id, again.attempts) == (job.id, 2)
+    assert catalog.jobs.finish(again).state == "succeeded"
+    catalog.close()
 
 
 def test_an_idempotency_key_queues_one_job(catalog: Catalog) -> None:

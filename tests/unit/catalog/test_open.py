@@ -8,7 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from catalog_samples import picture, start_worker
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 
 from serve_app.catalog import Catalog
 from serve_app.catalog.schema import metadata
@@ -20,6 +20,20 @@ def test_migrations_make_exactly_the_tables_that_the_code_uses(empty_url: str) -
     engine = create_engine(empty_url)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_every_way_to_the_schema_gives_the_same_keys(empty_url: str) -> None:
+    # Alembic's comparison looks neither at primary keys nor at checks.
+    Catalog.open(empty_url).close()
+    engine = create_engine(empty_url)
+    found = inspect(engine)
+    for table in metadata.sorted_tables:
+        key = found.get_pk_constraint(table.name)["constrained_columns"]
+        assert key == [column.name for column in table.primary_key], table.name
+    assert [check["name"] for check in found.get_check_constraints("contents")] == ["ck_contents_file_or_text"]
+    (parent,) = found.get_foreign_keys("contents")
+    assert (parent["referred_table"], parent["options"]) == ("assets", {"ondelete": "CASCADE"})
     engine.dispose()
 
 
