@@ -31,8 +31,7 @@ class ConcernClassifier:
 
     def __init__(self, spec: Classifier, session: InferenceSession) -> None:
         """The first input and the first output of ``session`` count. Raises ValueError where they do not fit."""
-        self._spec = spec
-        self._session = session
+        self._spec, self._session = spec, session
         self._taken, self._given = session.get_inputs()[0], session.get_outputs()[0].name
         self._positive = np.isin(spec.labels, spec.positive)
         shape = self._taken.shape
