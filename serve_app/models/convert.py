@@ -1,4 +1,4 @@
-"""open_clip towers as ONNX and their tokenizer as one JSON file, so that serving needs neither torch nor open_clip.
+"""Published checkpoints as ONNX and what belongs to them as plain files: serving needs neither torch nor open_clip.
 
 Runs once after a pull, and at the end of training an embedded encoder. torch and open_clip are imported here only,
 and only when something is converted.
@@ -6,11 +6,12 @@ and only when something is converted.
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve_app.models.manifest import Clip
+from serve_app.models.manifest import Clip, UnusableFile, Video
 from serve_app.models.vocabulary import from_gemma, from_open_clip
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 IMAGE, TEXT, TOKENIZER = "clip_image.onnx", "clip_text.onnx", "clip_tokenizer.json"
 """The files that :func:`export_clip` writes."""
+
+SLOWFAST, SLOWFAST_HALF, SLOWFAST_LABELS = "slowfast.onnx", "slowfast_half.onnx", "slowfast_labels.txt"
+"""The files that :func:`convert_slowfast` writes."""
 
 OPSET = 18
 LARGEST_BATCH = 4096
@@ -57,6 +61,45 @@ def export_clip(
     _export(_tower(model, "encode_image"), "pixels", pixels, out / IMAGE)
     _export(_tower(model, "encode_text"), "tokens", tokens, out / TEXT)
     tokenizer.save(str(out / TOKENIZER))
+
+
+def convert_slowfast(files: dict[str, Path], video: Video, out: Path) -> None:
+    """Write a fetched SlowFast checkpoint as ONNX, once in float32 and once in float16, and its labels, into ``out``.
+
+    ``files`` has ``checkpoint`` (as PyTorchVideo publishes it) and, where the row does not list the labels, the
+    ``classnames`` published with it. Raises :class:`UnusableFile` where one of them is not what the row says.
+    """
+    from serve_app.models.slowfast import SlowFastConfig, export_slowfast, load_slowfast
+
+    try:
+        labels = video.labels if isinstance(video.labels, list) else class_names(files["classnames"])
+    except ValueError as error:
+        raise UnusableFile("classnames", str(error)) from None
+    config = SlowFastConfig(classes=len(labels), frames=video.frames, crop=video.crop, alpha=video.alpha)
+    try:
+        model = load_slowfast(files["checkpoint"], config)
+    except ValueError as error:
+        raise UnusableFile("checkpoint", str(error)) from None
+    export_slowfast(model, out / SLOWFAST)
+    export_slowfast(model, out / SLOWFAST_HALF, half=True)
+    (out / SLOWFAST_LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+
+
+def class_names(published: Path) -> list[str]:
+    """The labels of a ``kinetics_classnames.json`` in the order of the classes.
+
+    The file maps names, some of them in quotation marks of their own, to numbers. Raises ValueError for anything else.
+    """
+    try:
+        table = json.loads(published.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(f"{published.name} is no JSON text") from None
+    if not isinstance(table, dict) or sorted(table.values(), key=str) != sorted(range(len(table)), key=str):
+        raise ValueError(f"{published.name} does not give each name its number, from 0 on")
+    names = [" ".join(name.replace('"', " ").split()) for name in sorted(table, key=table.__getitem__)]
+    if not names or "" in names:
+        raise ValueError(f"{published.name} has a class without a name")
+    return names
 
 
 def _tower(model: Any, verb: str) -> Any:

@@ -31,7 +31,7 @@ ADDRESS = r"^(https://[^\s/]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?)/\S
 ENCODER_FILES = ("image", "text", "tokenizer")
 SECTIONS = {"object_detection": "detector", "video_action_recognition": "video", "disturbing_content": "classifier"}
 """Tasks whose networks are described by a section of the row, and read from a file ``weights``."""
-PICKLED = {".pt", ".pth", ".bin", ".ckpt"}
+PICKLED = {".pt", ".pth", ".pyth", ".bin", ".ckpt"}
 """Endings of torch files, whose loading may run code: only files with a known hash are loaded."""
 SAFE_CONVERSIONS = {"slowfast"}
 """Conversions that load torch files with ``weights_only``: tensors and plain containers are built, no code is run."""
@@ -39,6 +39,14 @@ SAFE_CONVERSIONS = {"slowfast"}
 
 class ManifestError(ValueError):
     """The manifest is wrong; the message has one line a fault, each with its path (``models.mtcnn.files: ...``)."""
+
+
+class UnusableFile(ValueError):
+    """A file of a model is not what its row says, though its hash may be right; ``logical`` is its name in the row."""
+
+    def __init__(self, logical: str, why: str) -> None:
+        super().__init__(why)
+        self.logical = logical
 
 
 class _Row(BaseModel):
@@ -235,9 +243,13 @@ class Model(_Row):
             raise ValueError(f"{self.task} needs a file weights")
         if self.convert == "slowfast" and (self.video is None or "checkpoint" not in self.files):
             raise ValueError("convert slowfast needs a video section and a file checkpoint")
-        for name, labels in (("detector", self.detector), ("video", self.video)):
-            if labels and isinstance(labels.labels, LabelsFile) and labels.labels.file not in self.files:
-                raise ValueError(f"{name}.labels.file: no file {labels.labels.file!r} in files")
+        for name, described in (("detector", self.detector), ("video", self.video)):
+            if not described or not isinstance(described.labels, LabelsFile):
+                continue
+            if described.labels.file not in self.files:
+                raise ValueError(f"{name}.labels.file: no file {described.labels.file!r} in files")
+            if self.convert == "slowfast" and "classnames" not in self.files:
+                raise ValueError("convert slowfast makes the file of labels from a file classnames")
 
     def _whole_encoder(self) -> None:
         missing = [file for file in ENCODER_FILES if file not in self.files]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from serve_app.models.fetch import Limits, PullError, Wanted, fetch, settle
-from serve_app.models.manifest import File, Model
+from serve_app.models.manifest import File, Model, UnusableFile
 from serve_app.models.store import RECORD, Store, digest
 
 __all__ = ["Limits", "Progress", "PullError", "Pulled", "pull"]
@@ -165,7 +165,11 @@ class _Pull:
         for left in folder.glob(".convert-*"):
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".convert-") as scratch:
-            _convert(self.store, self.model, Path(scratch))
+            try:
+                _convert(self.store, self.model, Path(scratch))
+            except UnusableFile as error:
+                self._forget(error.logical)
+                raise PullError(f"{self.model.key}: {error}") from None
             for logical in logicals:
                 path = self.store.path(self.model, logical)
                 settle(Path(scratch, path.name), path)
@@ -179,11 +183,23 @@ class _Pull:
     def _record(self, pulled: Pulled) -> Pulled:
         record = self.store.record(self.model)
         record[pulled.path.name] = {"sha256": pulled.sha256, "bytes": pulled.path.stat().st_size}
+        self._write(record)
+        return replace(pulled, recorded=pulled.origin != "converted")
+
+    def _write(self, record: dict[str, dict[str, str | int]]) -> None:
         path = self.store.folder(self.model) / RECORD
         part = path.with_suffix(".part")
         part.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         settle(part, path)
-        return replace(pulled, recorded=pulled.origin != "converted")
+
+    def _forget(self, logical: str) -> None:
+        """Drop a file that came without a known hash: it was a wrong one, and the next pull must not be held to it."""
+        file = self.model.files[logical]
+        if file.url and file.sha256 is None:
+            record = self.store.record(self.model)
+            record.pop(file.name, None)
+            self._write(record)
+            self.store.path(self.model, logical).unlink(missing_ok=True)
 
     def _pulled(
         self, logical: str, sha256: str, origin: Literal["present", "package", "fetched", "copied", "converted"]
@@ -228,9 +244,12 @@ def find(folder: Path, model: Model, file: File) -> Path:
 
 def _convert(store: Store, model: Model, scratch: Path) -> None:
     # torch and open_clip take seconds to import and are needed for a conversion only.
-    from serve_app.models.convert import convert_open_clip
+    from serve_app.models.convert import convert_open_clip, convert_slowfast
 
-    if model.clip is None:
-        raise PullError(f"{model.key}: convert {model.convert} needs a clip section")
     sources = {name: store.path(model, name) for name, file in model.files.items() if not file.converted}
-    convert_open_clip(sources, model.clip, scratch)
+    if model.convert == "open_clip" and model.clip:
+        convert_open_clip(sources, model.clip, scratch)
+    elif model.convert == "slowfast" and model.video:
+        convert_slowfast(sources, model.video, scratch)
+    else:
+        raise PullError(f"{model.key}: convert {model.convert} needs a section that says how")

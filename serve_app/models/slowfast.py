@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from torch import Tensor, nn
@@ -114,8 +115,10 @@ def load_slowfast(checkpoint: Path, config: SlowFastConfig) -> SlowFast:
     """
     try:
         loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (MemoryError, OSError):
+        raise
     except Exception as error:  # torch has no class for "this is no checkpoint"; which one comes depends on the bytes
-        raise ValueError(f"{checkpoint.name} cannot be read as tensors: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{checkpoint.name} cannot be read as tensors: {shorten(str(error), 200)}") from None
     state = loaded.get("model_state") if isinstance(loaded, dict) else None
     if not isinstance(state, dict):
         raise ValueError(f"{checkpoint.name} has no model_state")
@@ -123,7 +126,7 @@ def load_slowfast(checkpoint: Path, config: SlowFastConfig) -> SlowFast:
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise ValueError(f"{checkpoint.name} does not fit: {error}") from None
+        raise ValueError(f"{checkpoint.name} does not fit: {shorten(str(error), 400)}") from None
     return model.eval()
 
 

@@ -12,6 +12,7 @@ import yaml
 from serve_app.models.manifest import ManifestError, load_manifest, shipped
 
 TASKS = {"cross_modal_embedding", "object_detection", "face_detection"}
+KNOWN = TASKS | {"video_action_recognition"}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,8 @@ def test_every_shipped_profile_serves_the_three_tasks() -> None:
     assert set(manifest.profiles) == {"embedded", "light", "full"}
     for profile in manifest.profiles:
         served = manifest.profile(profile)
-        assert set(served) == TASKS
+        assert set(served) >= TASKS
+        assert set(served) <= KNOWN
         assert all(model.task == task for task, model in served.items())
 
 
@@ -52,7 +54,7 @@ def test_fetched_weights_come_over_https_and_torch_files_have_a_hash() -> None:
     for model in load_manifest().models.values():
         for file in model.files.values():
             assert file.url is None or file.url.startswith("https://")
-            assert not file.name.endswith((".pt", ".pth")) or file.sha256
+            assert not file.name.endswith((".pt", ".pth", ".pyth")) or file.sha256 or model.convert == "slowfast"
 
 
 def test_labels_are_as_many_as_coco_has() -> None:
@@ -89,6 +91,14 @@ FAULTS: list[tuple[tuple[str, ...], Any, str]] = [
     (("models", "clip-embedded", "clip"), None, "models.clip-embedded: cross_modal_embedding needs a clip"),
     (("models", "clip-vit-b-32-openai", "convert"), None, "convert and converted files belong together"),
     (("models", "clip-vit-b-32-openai", "files", "checkpoint", "sha256"), None, "it needs a known sha256"),
+    (("models", "slowfast-r50-8x8", "video"), None, "video_action_recognition needs a video section"),
+    (("models", "slowfast-r50-8x8", "files", "weights"), None, "models.slowfast-r50-8x8.files.weights:"),
+    (("models", "slowfast-r50-8x8", "video", "alpha"), 5, "frames 32 is no multiple of alpha 5"),
+    (("models", "slowfast-r50-8x8", "video", "crop"), 257, "crop 257 is larger than short_side 256"),
+    (("models", "slowfast-r50-8x8", "video", "window_s"), 0, "models.slowfast-r50-8x8.video.window_s:"),
+    (("models", "slowfast-r50-8x8", "video", "frames"), 31.5, "models.slowfast-r50-8x8.video.frames:"),
+    (("models", "slowfast-r50-8x8", "video", "labels"), {"file": "names"}, "video.labels.file: no file 'names'"),
+    (("models", "slowfast-r50-8x8", "convert"), "open_clip", "slowfast-r50-8x8: files.checkpoint: a torch file"),
     (("profiles", "light", "object_detection"), "nope", "profiles.light.object_detection: no model 'nope'"),
     (("profiles", "light", "object_detection"), "mtcnn", "model 'mtcnn' is for face_detection"),
     (("tasks", "captioning", "remedy"), None, "no profile serves captioning, so each needs a remedy"),
@@ -105,6 +115,77 @@ def test_a_fault_is_named_with_its_path(
         table = table[part]
     table[place[-1]] = value
     assert message in refused(tmp_path, wrong)
+
+
+PICTURES = {
+    "on": "picture",
+    "input": [224, 224],
+    "colour": "rgb",
+    "mean": [0, 0, 0],
+    "std": [255, 255, 255],
+    "layout": "nchw",
+    "activation": "softmax",
+    "labels": ["calm", "blood", "fight"],
+    "positive": ["blood", "fight"],
+    "threshold": 0.5,
+}
+VECTORS = {
+    "on": "vector",
+    "encoder": "clip-embedded@2",
+    "activation": "sigmoid",
+    "labels": ["disturbing"],
+    "positive": ["disturbing"],
+    "threshold": 0.5,
+}
+
+
+def with_classifier(rows: dict[str, Any], section: dict[str, Any] | None, file: str = "weights") -> dict[str, Any]:
+    """The shipped table with a network of an operator's own, served by one profile."""
+    model = {
+        "task": "disturbing_content",
+        "revision": "1",
+        "licence": "none",
+        "source": "here",
+        "files": {file: {"url": "https://weights.example/head.onnx"}},
+        "classifier": section,
+    }
+    models = {**rows["models"], "own": model}
+    profiles = {**rows["profiles"], "light": {**rows["profiles"]["light"], "disturbing_content": "own"}}
+    return {**rows, "models": models, "profiles": profiles}
+
+
+@pytest.mark.parametrize("section", [PICTURES, VECTORS], ids=["picture", "vector"])
+def test_an_operator_adds_a_classifier_by_a_row(tmp_path: Path, rows: dict[str, Any], section: dict[str, Any]) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(yaml.safe_dump(with_classifier(rows, section)))
+    classifier = load_manifest(path).profile("light")["disturbing_content"].classifier
+    assert classifier is not None
+    assert classifier.model_dump(exclude_none=True, mode="json") == section
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (None, "disturbing_content needs a classifier section"),
+        ({**PICTURES, "input": None, "std": None}, "a classifier on a picture needs input, std"),
+        ({**PICTURES, "encoder": "clip-embedded@2"}, "a classifier on a picture has no encoder"),
+        ({**PICTURES, "positive": ["gore"]}, "positive: no label gore"),
+        ({**PICTURES, "positive": []}, "models.own.classifier.positive:"),
+        ({**VECTORS, "encoder": None}, "a classifier on a vector needs encoder"),
+        ({**VECTORS, "layout": "nhwc"}, "a classifier on a vector has no layout"),
+        ({**VECTORS, "encoder": "clip-embedded@9"}, "classifier.encoder: no encoder 'clip-embedded@9'; there are clip"),
+        ({**VECTORS, "encoder": "fastestdet@97df0a85"}, "no encoder 'fastestdet@97df0a85'"),
+        ({**VECTORS, "encoder": "clip-embedded"}, "models.own.classifier.encoder:"),
+    ],
+)
+def test_a_classifier_that_is_not_whole_is_refused(
+    tmp_path: Path, rows: dict[str, Any], section: dict[str, Any] | None, message: str
+) -> None:
+    assert message in refused(tmp_path, with_classifier(rows, section))
+
+
+def test_a_classifier_is_read_from_its_weights(tmp_path: Path, rows: dict[str, Any]) -> None:
+    assert "disturbing_content needs a file weights" in refused(tmp_path, with_classifier(rows, PICTURES, "head"))
 
 
 def test_a_row_that_stands_twice_is_refused(tmp_path: Path) -> None:
