@@ -5,10 +5,18 @@ from __future__ import annotations
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from serve_app.wire import problems, routes_annotate, routes_assets, routes_health, routes_legacy, routes_search
+from serve_app.wire import (
+    problems,
+    routes_annotate,
+    routes_assets,
+    routes_health,
+    routes_jobs,
+    routes_legacy,
+    routes_search,
+)
 from serve_app.wire.ports import Services
 
-_ABOUT = """Annotates pictures, finds them by text or by picture, and recommends from a user's own posts.
+_ABOUT = """Annotates pictures and videos, finds them by text or by picture, and recommends from a user's own posts.
 
 Errors are RFC 9457 problem+json with a stable `code`; a media file, however broken, never gives a 5xx."""
 
@@ -18,6 +26,6 @@ def create_app(services: Services) -> ASGIApp:
     app = FastAPIOffline(title="mediaverse-serve", version="0.1.0", description=_ABOUT, redoc_url=None)
     app.state.services = services
     problems.install(app)
-    for routes in (routes_annotate, routes_assets, routes_search, routes_legacy, routes_health):
+    for routes in (routes_annotate, routes_assets, routes_jobs, routes_search, routes_legacy, routes_health):
         app.include_router(routes.router)
     return app

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from typing import BinaryIO
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Request
@@ -14,11 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from serve_app.errors import Problem
 from serve_app.wire.ports import Download, NewAsset
-from serve_app.wire.routing import Behind, multipart_docs, problem_docs, reply
+from serve_app.wire.routing import AtEnd, Behind, multipart_docs, problem_docs, reply
 from serve_app.wire.schemas import Asset, AssetAnnotations, AssetPage, Kind, Renditions
 from serve_app.wire.uploads import read_upload
 
 router = APIRouter(prefix="/v1/assets", tags=["assets"])
+
+T = TypeVar("T")
 
 _CHUNK = 1024 * 1024
 _FIELDS = {
@@ -36,10 +38,10 @@ _FIELDS = {
     openapi_extra=multipart_docs(("file", "owner"), **_FIELDS),
 )
 async def add_asset(
-    request: Request, behind: Behind, idempotency_key: str | None = Header(None, max_length=255)
+    request: Request, behind: Behind, at_end: AtEnd, idempotency_key: str | None = Header(None, max_length=255)
 ) -> Response:
     """Store an asset; it is annotated and indexed from then on, whatever happens to this service."""
-    upload, fields = await read_upload(request, behind.max_upload_bytes)
+    upload, fields = await read_upload(request, behind.max_upload_bytes, at_end)
     unknown = sorted(set(fields) - set(_FIELDS))
     if unknown:
         raise Problem("bad_request", f"unknown fields: {', '.join(unknown)[:200]}")
@@ -47,7 +49,7 @@ async def add_asset(
     if not owner:
         raise Problem("bad_request", "the field owner is missing")
     new = NewAsset(upload, owner, fields.get("id") or None, fields.get("description") or None, idempotency_key)
-    asset, _ = await behind.assets.add(new)
+    asset, _ = await _to_its_end(behind.assets.add(new))
     return reply(asset, 202, {"Location": f"/v1/assets/{quote(asset.id)}"})
 
 
@@ -98,6 +100,16 @@ async def delete_asset(id: str, behind: Behind) -> Response:
     """Delete the asset with its vectors, tags and files."""
     await behind.assets.delete(id)
     return Response(status_code=204)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` gives; where the client leaves, it is still awaited, since it reads the upload, which ends then."""
+    working = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        raise
 
 
 def _send(download: Download) -> Response:

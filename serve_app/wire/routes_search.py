@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from serve_app.errors import Problem
-from serve_app.wire.routing import Behind, problem_docs, reply
+from serve_app.wire.routing import AtEnd, Behind, problem_docs, reply
 from serve_app.wire.schemas import SearchResult, TextQuery
 from serve_app.wire.uploads import media_type, read_json, read_upload
 
@@ -38,12 +38,12 @@ _BODY = {
 @router.post(
     "/search", response_model=SearchResult, responses=problem_docs(400, 413, 415, 422, 503), openapi_extra=_BODY
 )
-async def search(request: Request, behind: Behind) -> Response:
-    """The nearest texts and pictures, each modality on its own, best first."""
+async def search(request: Request, behind: Behind, at_end: AtEnd) -> Response:
+    """The nearest texts, pictures and moments of videos, each modality on its own, best first."""
     if media_type(request) == "application/json":
         query = _parse(dict(await read_json(request)))
         return reply(await behind.retrieval.search_text(query))
-    upload, fields = await read_upload(request, behind.max_upload_bytes)
+    upload, fields = await read_upload(request, behind.max_upload_bytes, at_end)
     values: dict[str, Any] = dict(fields)
     if "modalities" in values:
         values["modalities"] = [name.strip() for name in values["modalities"].split(",")]

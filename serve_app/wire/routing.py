@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -19,6 +21,15 @@ async def services(request: Request) -> Services:
 
 
 Behind = Annotated[Services, Depends(services)]
+
+
+async def closing() -> AsyncIterator[AsyncExitStack]:
+    """Closes what a route opened once its answer is sent, or its client has left."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+AtEnd = Annotated[AsyncExitStack, Depends(closing)]
 
 
 def reply(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi import Request
@@ -29,8 +30,8 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-async def read_upload(request: Request, limit: int) -> tuple[Upload, dict[str, str]]:
-    """The part named ``file`` and the other fields of a multipart body.
+async def read_upload(request: Request, limit: int, at_end: AsyncExitStack) -> tuple[Upload, dict[str, str]]:
+    """The part named ``file`` and the other fields of a multipart body; ``at_end`` closes the file.
 
     JSON is where a URL would come; input by URL is disabled. Raises ``bad_request``, ``too_large``,
     ``unsupported_media`` or ``url_input_disabled``.
@@ -44,7 +45,7 @@ async def read_upload(request: Request, limit: int) -> tuple[Upload, dict[str, s
     # The framing adds a little to the file itself.
     if declared.isdigit() and int(declared) > limit + _FIELD_BYTES:
         raise _too_large(limit)
-    return await _read_form(_bounded(request, limit + _FIELD_BYTES), limit)
+    return await _read_form(_bounded(request, limit + _FIELD_BYTES), limit, at_end)
 
 
 def media_type(request: Request) -> str:
@@ -84,18 +85,18 @@ def _bounded(request: Request, limit: int) -> Request:
     return Request(request.scope, receive)
 
 
-async def _read_form(request: Request, limit: int) -> tuple[Upload, dict[str, str]]:
-    async with request.form(max_files=1, max_fields=20, max_part_size=_FIELD_BYTES) as form:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise Problem("bad_request", "the part named file is missing")
-        data = await file.read()
-        if len(data) > limit:
-            raise _too_large(limit)
-        fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        if len(form.multi_items()) > len(form):
-            raise Problem("bad_request", "a field stands twice in the form")
-        return Upload.of(data, file.filename), fields
+async def _read_form(request: Request, limit: int, at_end: AsyncExitStack) -> tuple[Upload, dict[str, str]]:
+    # The parser spools to disk what is larger than a megabyte.
+    form = await at_end.enter_async_context(request.form(max_files=1, max_fields=20, max_part_size=_FIELD_BYTES))
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or file.size is None:
+        raise Problem("bad_request", "the part named file is missing")
+    if file.size > limit:
+        raise _too_large(limit)
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    if len(form.multi_items()) > len(form):
+        raise Problem("bad_request", "a field stands twice in the form")
+    return Upload(file.file, file.size, file.filename), fields
 
 
 def _too_large(limit: int) -> Problem:

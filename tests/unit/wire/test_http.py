@@ -1,5 +1,6 @@
 """The HTTP door over a small fake of what is behind it."""
 
+import asyncio
 import io
 import json
 from datetime import UTC, datetime
@@ -117,13 +118,13 @@ def test_annotate_passes_the_bytes_and_the_choice(http, fake):
     assert_problem(http.post("/v1/annotate/image?annotators=nonsense", files={"file": b"a"}), 400, "bad_request")
 
 
-@pytest.mark.parametrize("path", ["/v1/annotate/image", "/v1/assets"])
+@pytest.mark.parametrize("path", ["/v1/annotate/image", "/v1/annotate/video", "/v1/assets"])
 def test_a_url_is_refused_by_its_code(http, path):
     body = {"url": "http://169.254.169.254/latest", "owner": "anna"}
     assert_problem(http.post(path, json=body), 403, "url_input_disabled")
 
 
-@pytest.mark.parametrize("path", ["/v1/annotate/image", "/v1/assets", "/v1/search"])
+@pytest.mark.parametrize("path", ["/v1/annotate/image", "/v1/annotate/video", "/v1/assets", "/v1/search"])
 def test_broken_bodies_are_client_errors(http, path):
     form = "multipart/form-data"
     assert_problem(http.post(path, content=b"x", headers={"content-type": "image/png"}), 415, "unsupported_media")
@@ -140,7 +141,7 @@ def test_broken_bodies_are_client_errors(http, path):
     assert_problem(http.post(path, content=deep, headers={"content-type": "application/json"}), 400, "bad_request")
 
 
-@pytest.mark.parametrize("path", ["/v1/annotate/image", "/v1/assets", "/v1/search"])
+@pytest.mark.parametrize("path", ["/v1/annotate/image", "/v1/annotate/video", "/v1/assets", "/v1/search"])
 def test_a_file_above_the_limit_is_too_large_declared_or_not(http, path):
     assert_problem(http.post(path, files={"file": b"x" * 1001}, data={"owner": "a"}), 413, "too_large")
 
@@ -172,6 +173,33 @@ def test_a_field_that_stands_twice_is_refused(http, fake):
     twice = [("file", ("f", b"a")), ("owner", (None, "a")), ("owner", (None, "b"))]
     assert_problem(http.post("/v1/assets", files=twice), 400, "bad_request")
     assert fake.asked == []
+
+
+def test_an_upload_is_open_until_what_reads_it_has_ended(fake, monkeypatch):
+    read = []
+
+    async def add(new):
+        await asyncio.sleep(0.3)
+        read.append((new.upload.size, new.upload.file.read()))
+        return fake.asset("a"), True
+
+    monkeypatch.setattr(fake, "add", add)
+    part = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+    body = part % (b"owner", b"", b"anna") + part % (b"file", b'; filename="f"', b"abc") + b"--b--\r\n"
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/assets", "query_string": b"", "headers": headers}
+
+    async def scenario():
+        received = asyncio.Queue()
+        received.put_nowait({"type": "http.request", "body": body})
+        asking = asyncio.create_task(create_app(Services(*[fake] * 7))(scope, received.get, lambda message: None))
+        await asyncio.sleep(0.1)
+        asking.cancel()  # as a server does whose client has left
+        await asyncio.wait({asking})
+        assert asking.cancelled()
+
+    asyncio.run(scenario())
+    assert read == [(3, b"abc")]
 
 
 def test_an_asset_without_owner_or_with_unknown_fields_is_refused(http, fake):
@@ -229,6 +257,18 @@ def test_listing_is_bounded(http, fake):
     assert fake.asked[0][1]["limit"] == 3
     for bad in ({"limit": 0}, {"limit": 501}, {"kind": "x"}, {"sha256": "zz"}, {"limit": "many"}):
         assert_problem(http.get("/v1/assets", params=bad), 400, "bad_request")
+
+
+def test_videos_are_found_by_their_moments(http, fake, monkeypatch):
+    async def search_text(query):
+        fake.note("search_text", query)
+        found = schemas.VideoRanking(contents=["v"], scores=[0.5], moments=[schemas.Moment(start_s=4.2, end_s=9.8)])
+        return schemas.SearchResult(video=found, partial=False, time=0.1)
+
+    monkeypatch.setattr(fake, "search_text", search_text)
+    answer = http.post("/v1/search", json={"text": "a red cube"}).json()
+    assert answer["video"] == {"contents": ["v"], "scores": [0.5], "moments": [{"start_s": 4.2, "end_s": 9.8}]}
+    assert fake.asked[0][1].modalities == ["text", "image", "video"]
 
 
 def test_search_by_text_and_by_picture(http, fake):
