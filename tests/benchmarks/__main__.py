@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from tests.benchmarks import batcher, embedded, nearest, report, search, serving, startup
+from tests.benchmarks import batcher, embedded, nearest, report, search, serving, startup, video
 
 BENCHES = {
     "serving": serving.run,
@@ -14,6 +14,7 @@ BENCHES = {
     "nearest": nearest.run,
     "startup": startup.run,
     "models": embedded.run,
+    "video": video.run,
 }
 
 
