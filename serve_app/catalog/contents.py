@@ -126,8 +126,8 @@ def _all_new(connection: Connection, news: Sequence[NewContent], revision: str) 
     keys = [_key(new) for new in news]
     if len(set(ids)) < len(ids) or len(set(keys)) < len(keys):
         return False
-    for start in range(0, len(ids), IDS_A_QUERY):
-        query = select(assets.c.id).where(assets.c.id.in_(ids[start : start + IDS_A_QUERY])).limit(1)
+    for some in vectors.chunks(ids, IDS_A_QUERY):
+        query = select(assets.c.id).where(assets.c.id.in_(some)).limit(1)
         if connection.execute(query).first() is not None:
             return False
     return not vectors.any_stored(connection, keys, revision)

@@ -11,7 +11,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from serve_app.catalog.engine import Database, next_number, next_numbers
 from serve_app.catalog.filters import Filter
 from serve_app.catalog.rows import Content, FoundMoment, Modality, VectorChange
 from serve_app.catalog.schema import assets, contents, counters, vectors
+
+T = TypeVar("T")
 
 IDS_A_QUERY = 10_000  # both databases bound the number of parameters
 KEYS_A_QUERY = 3_000
@@ -55,9 +57,14 @@ class Vectors:
         packed = [(key, pack(vector)) for key, vector in items]
 
         def work(connection: Connection) -> list[int | None]:
-            return [
-                store(connection, key, revision, data) if _referred(connection, key) else None for key, data in packed
-            ]
+            referred = _referred(connection, [key for key, _ in packed])
+            wanted = {key: data for key, data in packed if key in referred}
+            if any_stored(connection, list(wanted), revision):
+                seqs = [store(connection, key, revision, data) for key, data in wanted.items()]
+            else:
+                seqs = list(store_new(connection, list(wanted.items()), revision))
+            given = dict(zip(wanted, seqs, strict=True))
+            return [given.get(key) for key, _ in packed]
 
         return self._database.write(work, ordered=True)
 
@@ -115,8 +122,8 @@ class Vectors:
         """The rows of ``ranked`` whose last column, the place, is 1, without that column."""
         wanted = [int(vid) for vid in vids]
         with self._database.read() as connection:
-            for start in range(0, len(wanted), IDS_A_QUERY):
-                some = ranked.where(vectors.c.vid.in_(wanted[start : start + IDS_A_QUERY])).subquery()
+            for chunk in chunks(wanted, IDS_A_QUERY):
+                some = ranked.where(vectors.c.vid.in_(chunk)).subquery()
                 columns = [column for column in some.c if column.name != "place"]
                 yield from (tuple(row) for row in connection.execute(select(*columns).where(some.c.place == 1)))
 
@@ -211,6 +218,8 @@ def store(connection: Connection, key: Key, revision: str, data: bytes) -> int:
 
 def store_new(connection: Connection, items: Sequence[tuple[Key, bytes]], revision: str) -> range:
     """Insert vectors whose keys are new, inside an ordered write; gives their ``seq``."""
+    if not items:
+        return range(0)
     seqs = next_numbers(connection, "seq", len(items))
     rows = [
         vars(key) | {"revision": revision, "shard_key": _shard_key(key), "seq": seq, "data": data}
@@ -224,26 +233,21 @@ def any_stored(connection: Connection, keys: Sequence[Key], revision: str) -> bo
     """Whether one of ``keys`` has a vector or a tombstone of ``revision``."""
     v = vectors.c
     wanted = [(key.owner, key.modality, key.sha256) for key in keys]
-    for start in range(0, len(wanted), KEYS_A_QUERY):
-        chunk = tuple_(v.owner, v.modality, v.sha256).in_(wanted[start : start + KEYS_A_QUERY])
-        if connection.execute(select(v.vid).where(v.revision == revision, chunk).limit(1)).first() is not None:
+    for chunk in chunks(wanted, KEYS_A_QUERY):
+        some = tuple_(v.owner, v.modality, v.sha256).in_(chunk)
+        if connection.execute(select(v.vid).where(v.revision == revision, some).limit(1)).first() is not None:
             return True
     return False
 
 
 def tombstone_unreferenced(connection: Connection, keys: Sequence[Key]) -> None:
     """Empty the vectors of ``keys``, of every revision, to which no content refers, inside an ordered write."""
-    by_kind: dict[tuple[str, Modality], list[str]] = defaultdict(list)
-    for key in keys:
-        by_kind[key.owner, key.modality].append(key.sha256)
     v = vectors.c
-    unreferenced = and_(v.data.is_not(None), ~exists().where(_same_key()))
     vids: list[int] = []
-    for (owner, modality), hashes in by_kind.items():
-        for start in range(0, len(hashes), IDS_A_QUERY):
-            some = v.sha256.in_(hashes[start : start + IDS_A_QUERY])
-            query = select(v.vid).where(v.owner == owner, v.modality == modality, some, unreferenced).order_by(v.vid)
-            vids += connection.execute(query).scalars()
+    # Two plain look-ups: for one that joins both, Postgres without statistics compares each row with each.
+    for owner, modality, hashes in _grouped(set(keys) - _referred(connection, keys)):
+        here = and_(v.owner == owner, v.modality == modality, v.sha256.in_(hashes), v.data.is_not(None))
+        vids += connection.execute(select(v.vid).where(here).order_by(v.vid)).scalars()
     if not vids:
         return
     seqs = next_numbers(connection, "seq", len(vids))
@@ -256,10 +260,29 @@ def _shard_key(key: Key) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
 
 
-def _referred(connection: Connection, key: Key) -> bool:
+def _referred(connection: Connection, keys: Iterable[Key]) -> set[Key]:
+    """Those of ``keys`` to which a content refers."""
     c = contents.c
-    query = select(c.asset_id).where(c.owner == key.owner, c.modality == key.modality, c.sha256 == key.sha256)
-    return connection.execute(query.limit(1)).first() is not None
+    found: set[Key] = set()
+    for owner, modality, hashes in _grouped(set(keys)):
+        query = select(c.sha256).where(c.owner == owner, c.modality == modality, c.sha256.in_(hashes))
+        found.update(Key(owner, modality, sha256) for sha256 in connection.execute(query).scalars())
+    return found
+
+
+def _grouped(keys: Iterable[Key]) -> Iterator[tuple[str, Modality, Sequence[str]]]:
+    """Owner, modality and some hashes at a time, no more than a query takes."""
+    groups: dict[tuple[str, Modality], list[str]] = defaultdict(list)
+    for key in keys:
+        groups[key.owner, key.modality].append(key.sha256)
+    for (owner, modality), hashes in groups.items():
+        for some in chunks(sorted(hashes), IDS_A_QUERY):
+            yield owner, modality, some
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """``items`` in pieces of at most ``size``."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _of_key(key: Key) -> ColumnElement[bool]:

@@ -1,7 +1,7 @@
 """A process that opens the catalog and writes; it prints each id once the catalog has acknowledged it.
 
-``catalog_worker.py URL open`` opens and ends; ``URL write NAME COUNT THREADS`` adds COUNT contents in each thread; ``URL
-claim LEASE_S`` claims a job and holds it until it is killed, a minute at most.
+``catalog_worker.py URL open`` opens and ends; ``URL write NAME COUNT THREADS`` adds COUNT contents in each thread;
+``URL claim LEASE_S`` claims a job and holds it until it is killed, a minute at most.
 """
 
 from __future__ import annotations
