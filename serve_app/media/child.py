@@ -319,8 +319,9 @@ def _confine(limits: ChildLimits) -> None:
     )  # fmt: skip
     for which, value in rules:
         hard = resource.getrlimit(which)[1]
-        allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(which, (allowed, allowed))
+        soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        # A second later the kernel would send SIGKILL, which does not tell why.
+        resource.setrlimit(which, (soft, soft + 1 if which == resource.RLIMIT_CPU else soft))
 
 
 def _log_failure(module: str, code: int, tail: str) -> None:

@@ -294,7 +294,8 @@ def _multithread(context: Any, limits: Limits) -> None:
 
     context.thread_type = "AUTO"
     context.thread_count = min(MAX_THREADS, len(os.sched_getaffinity(0)) + 1)
-    context.options = {"max_pixels": str(limits.max_pixels)}
+    # Twice, because codecs count their padding; frames are checked to the pixel when they come.
+    context.options = {"max_pixels": str(2 * limits.max_pixels)}
 
 
 def _check_pixels(width: int, height: int, limits: Limits) -> None:
