@@ -13,7 +13,7 @@ from graphs.retrieval import RetrievalGraph, nobody_else
 from serve_app.catalog import validate_id
 from serve_app.recommendation.blend import blend, scatter
 from serve_app.recommendation.seeds import Scatter, Seed
-from serve_app.retrieval.hits import MODALITIES, Floats, Hits
+from serve_app.retrieval.hits import LEGACY, Floats, Hits
 
 LATEST_POSTS = 500
 """Posts that make a profile: clustering is quadratic, and taste moves on."""
@@ -35,15 +35,15 @@ class RecommendationGraph:
         gives the same answer.
         """
         validate_id(user, "user")
-        answers = await asyncio.gather(*(self._from_posts(user, k, modality) for modality in MODALITIES))
-        return dict(zip(MODALITIES, answers, strict=True))
+        answers = await asyncio.gather(*(self._from_posts(user, k, modality) for modality in LEGACY))
+        return dict(zip(LEGACY, answers, strict=True))
 
     async def _from_posts(self, user: str, k: int, modality: str) -> dict[str, Any]:
         places = self.retrieval.places
         _, vectors = await asyncio.to_thread(
             places.catalog.vectors.of_owner, user, modality, places.revision, LATEST_POSTS
         )
-        others = await asyncio.gather(*(self._others(user, result) for result in MODALITIES))
+        others = await asyncio.gather(*(self._others(user, result) for result in LEGACY))
         plan: list[Seed] | Scatter = []
         if len(vectors):
             plan = await call(self.recommender.plan, vectors, k)
@@ -62,9 +62,11 @@ class RecommendationGraph:
         self, user: str, k: int, vectors: Floats, plan: list[Seed] | Scatter
     ) -> dict[str, Hits]:  # fmt: skip
         rows = plan.indices[:SCATTERED_SEEDS] if isinstance(plan, Scatter) else [seed.index for seed in plan]
-        found = await asyncio.gather(*(self.retrieval.find(vectors[row], k, without_owner=user) for row in rows))
+        found = await asyncio.gather(
+            *(self.retrieval.find(vectors[row], k, modalities=LEGACY, without_owner=user) for row in rows)
+        )
         answer = {}
-        for modality in MODALITIES:
+        for modality in LEGACY:
             candidates = [
                 list(zip(each.hits[modality].vids.tolist(), each.hits[modality].scores.tolist(), strict=True))
                 for each in found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,18 @@ import numpy as np
 from deployments.replica import ship
 from graphs.calls import call
 from graphs.image import digest
-from serve_app.catalog import Catalog, Files, Filter, NewContent, parse_filter, validate_id
+from serve_app.catalog import Catalog, Files, Filter, FoundMoment, NewContent, parse_filter, validate_id
 from serve_app.errors import Problem
 from serve_app.media import images
-from serve_app.retrieval.hits import MODALITIES, Floats, Hits, Ids, Query, merge
+from serve_app.retrieval.hits import LEGACY, MODALITIES, Floats, Hits, Ids, Query, merge
 from serve_app.retrieval.thresholds import Thresholds, resolve
 from serve_app.wire import schemas
 
 log = logging.getLogger("mediaverse")
 
 SHARD_TIMEOUT_S = 20.0
+MORE_HITS = 4
+"""How many times the hits are asked for that did not show enough videos, since one video may hold many."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class RetrievalGraph:
         validate_id(user, "user")
         if type == "image":
             images.inspect(data)
-        found = await self.find(await self.embed(type, data), k, without_owner=user)
+        found = await self.find(await self.embed(type, data), k, modalities=LEGACY, without_owner=user)
         rankings = {modality: await self.name(hits) for modality, hits in found.hits.items()}
         return {name: each.model_dump() if each.contents else nobody_else(user) for name, each in rankings.items()}
 
@@ -153,13 +156,51 @@ class RetrievalGraph:
         filter = parse_filter(query.filter) if query.filter else None
         modalities = tuple(dict.fromkeys(query.modalities))
         among = await asyncio.to_thread(self._among, filter, modalities) if filter else None
-        found = await self.find(vector, query.k, modalities=modalities, without_owner=query.username, among=among)
-        rankings = {
-            modality: await self.name(above(hits, resolve(query.min_score, source, modality, self.thresholds)), filter)
+        least = {name: resolve(query.min_score, source, name, self.thresholds) for name in modalities}
+        search = partial(self.find, vector, without_owner=query.username, among=among)
+        found = await search(query.k, modalities=modalities)
+        rankings: dict[str, schemas.Ranking] = {
+            modality: await self.name(above(hits, least[modality]), filter)
             for modality, hits in found.hits.items()
+            if modality != "video"
         }
+        if "video" in modalities:
+            again = partial(search, modalities=("video",))
+            rankings["video"], found = await self._videos(found, query.k, least["video"], filter, again)
         seconds = time.perf_counter() - started
         return schemas.SearchResult(**rankings, partial=found.partial, truncated=truncated, time=seconds)
+
+    async def _videos(
+        self, found: Found, k: int, least: float | None, filter: Filter | None,
+        search: Callable[[int], Awaitable[Found]],
+    ) -> tuple[schemas.VideoRanking, Found]:  # fmt: skip
+        """Each video once, at its best moment. Hits are asked for until they show ``k`` videos or there are no more.
+
+        Also gives what was found last, partial if any of the searches was.
+        """
+        asked = k
+        while True:
+            hits = above(found.hits["video"], least)
+            best = await self._best_moments(hits, filter)
+            if len(best) >= k or len(hits.vids) < asked:
+                break
+            asked *= MORE_HITS
+            more = await search(asked)
+            found = Found(more.hits, found.partial or more.partial)
+        kept = best[:k]
+        moments = [schemas.Moment(start_s=moment.start_s, end_s=moment.end_s) for moment, _ in kept]
+        contents, scores = [moment.asset_id for moment, _ in kept], [score for _, score in kept]
+        return schemas.VideoRanking(contents=contents, scores=scores, moments=moments), found
+
+    async def _best_moments(self, hits: Hits, filter: Filter | None) -> list[tuple[FoundMoment, float]]:
+        """The best hit of each video and its score, best first; what was deleted meanwhile is left out."""
+        vids = hits.vids.tolist()
+        places = await asyncio.to_thread(self.places.catalog.vectors.latest_moments, vids, filter)
+        best: dict[str, tuple[FoundMoment, float]] = {}
+        for vid, score in zip(vids, hits.scores.tolist(), strict=True):
+            if vid in places:
+                best.setdefault(places[vid].asset_id, (places[vid], score))
+        return list(best.values())
 
     def _among(self, filter: Filter, modalities: tuple[str, ...]) -> dict[str, Ids]:
         matching = self.places.catalog.vectors.matching

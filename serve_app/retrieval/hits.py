@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
-MODALITIES = ("text", "image")
+MODALITIES = ("text", "image", "video")
+"""Each has an index of its own. A video stands in its index with a vector a moment, the others with one."""
+LEGACY = ("text", "image")
+"""Those of which the answers to existing nodes tell."""
 
 
 @dataclass(frozen=True)

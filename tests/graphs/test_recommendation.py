@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serve_app.catalog import Moment, NewAsset
 from tests.graphs.world import DIM, World, unit
 
 EMPTY: dict[str, list[Any]] = {"contents": [], "scores": []}
@@ -102,6 +103,18 @@ def test_pictures_are_seeds_of_their_own(world: World) -> None:
     answer = recommend(world, "anna", 2)
     assert answer["image"]["text"]["contents"] == ["ben/near-picture", "ben/near-text"]
     assert answer["text"]["text"]["contents"] == ["ben/near-text", "ben/near-picture"]
+
+
+def test_films_are_neither_seeds_nor_results(world: World) -> None:
+    others(world)
+    fill(world, "anna", "t", around(0, 3, 1))
+    before = recommend(world, "anna", 5)
+    for owner in ("anna", "ben"):
+        world.catalog.assets.add(NewAsset(owner, "video", "video/mp4", "0" * 64, 9, "aa/film", id=f"{owner}/film"))
+        (moment,) = world.catalog.contents.put_moments(f"{owner}/film", [Moment(0, 1, 0, 25)])
+        seen = world.catalog.vectors.put(owner, "video", moment.sha256, world.places.revision, unit([1.0]))
+        assert seen is not None
+    assert recommend(world, "anna", 5) == before
 
 
 def test_the_same_post_many_times_is_no_trouble(world: World) -> None:

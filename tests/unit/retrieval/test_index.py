@@ -138,12 +138,13 @@ def test_a_batch_of_mixed_queries_answers_each_as_if_alone():
     log = Log()
     vectors = unit(60)
     owners = ["anna", "ben"]
-    log.rows = [Row(i + 1, i, ("text", "image")[i % 2], vectors[i], owners[i % 3 % 2]) for i in range(60)]
+    log.rows = [Row(i + 1, i, ("text", "image", "video")[i % 3], vectors[i], owners[i % 4 % 3 % 2]) for i in range(60)]
     batch = [
         Query(vectors[0], 3, min_seq=60),
         Query(vectors[1], 7, ("image",), 60),
         Query(vectors[2], 5, min_seq=60, without_owner="anna"),
-        Query(vectors[3], 50, ("text",), 60, among={"text": np.asarray([2, 4, 6])}),
+        Query(vectors[3], 50, ("text",), 60, among={"text": np.asarray([3, 6, 9])}),
+        Query(vectors[4], 4, ("video", "text"), 60, without_owner="ben", among={"video": np.asarray([2, 5, 8, 11])}),
     ]
     together = Shard(log, "clip@1", DIM)
     answers = together.search(batch)
@@ -152,7 +153,11 @@ def test_a_batch_of_mixed_queries_answers_each_as_if_alone():
         assert answer.keys() == alone.keys() == set(query.modalities)
         for modality in answer:
             assert answer[modality].vids.tolist() == alone[modality].vids.tolist()
-    assert sorted(answers[3]["text"].vids.tolist()) == [2, 4, 6]
+    assert sorted(answers[3]["text"].vids.tolist()) == [3, 6, 9]
+    mine = [vid for vid in (2, 5, 8, 11) if log.rows[vid].owner == "anna"]
+    assert sorted(answers[4]["video"].vids.tolist()) == mine
+    assert 0 < len(mine) < 4
+    assert answers[4]["text"].vids.tolist() == []
 
 
 def test_shards_together_hold_everything_once_and_merge_as_one():
