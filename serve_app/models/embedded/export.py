@@ -55,7 +55,7 @@ def as_stored(module: Module) -> Module:
     module = copy.deepcopy(module).eval()
     for parent in list(module.modules()):
         for (name, child), (after, norm) in pairwise(list(parent.named_children())):
-            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if isinstance(child, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
                 setattr(parent, name, fuse_conv_bn_eval(child, norm))
                 setattr(parent, after, nn.Identity())
     with torch.no_grad():

@@ -43,12 +43,12 @@ def held_out_pairs(count: int, side: int) -> Corpus:
 
 def held_out_shapes(count: int, side: int) -> Corpus:
     """Scenes of solids and text on crops of the test photographs."""
-    return make(WORLD, 0, count, side, SHAPES_MIX, _chosen(TEST))
+    return make(WORLD, 0, count, side, SHAPES_MIX, chosen(TEST))
 
 
 def calibration_shapes(count: int, side: int) -> Corpus:
     """Scenes of solids and text of a third world, on crops of the calibration photographs."""
-    return make(CALIBRATION_WORLD, 0, count, side, SHAPES_MIX, _chosen(CALIBRATION))
+    return make(CALIBRATION_WORLD, 0, count, side, SHAPES_MIX, chosen(CALIBRATION))
 
 
 def calibration_negatives(count: int) -> list[Pixels]:
@@ -56,12 +56,12 @@ def calibration_negatives(count: int) -> list[Pixels]:
 
     Those of the training photographs would not do: a network that knows them errs a fifth as often there as elsewhere.
     """
-    return _crops(list(_chosen(CALIBRATION).values()), count)
+    return _crops(list(chosen(CALIBRATION).values()), count)
 
 
 def held_out_negatives(count: int) -> list[Pixels]:
     """Crops with nothing to find, of the test photographs in turn."""
-    return _crops(list(_chosen(TEST).values()), count)
+    return _crops(list(chosen(TEST).values()), count)
 
 
 def _crops(pictures: list[Pixels], count: int) -> list[Pixels]:
@@ -76,5 +76,6 @@ def _crops(pictures: list[Pixels], count: int) -> list[Pixels]:
     return found
 
 
-def _chosen(names: Iterable[str]) -> dict[str, Pixels]:
+def chosen(names: Iterable[str]) -> dict[str, Pixels]:
+    """The held-out photographs of these names."""
     return {name: held_out_photographs()[name] for name in names}

@@ -19,6 +19,8 @@ from serve_app.models.embedded import clip, detector, figures
 from serve_app.models.embedded.corpus import Corpus
 from serve_app.models.embedded.export import as_stored, export
 from serve_app.models.embedded.held_out import calibration_negatives, calibration_shapes
+from serve_app.models.embedded.motion_job import CONFIG, MotionJob
+from serve_app.models.embedded.motion_world import SIDE
 from serve_app.models.embedded.scenes import CLIP_MIX, DETECTOR_MIX, LABELS, Mix
 from serve_app.models.embedded.tokens import train_tokenizer
 
@@ -169,6 +171,7 @@ class ShapesJob:
         return {"threshold": threshold, "nms_iou": NMS_IOU, "slope": slope, "intercept": intercept}
 
 
+MOTION_MIX = Mix(photographs=0.5, pages=0.03, empty=0.17, moods=0.1, texts=0.1)
 _HARD_TWINS = clip.Twins(48, weight=0.6, grey=0.65, strangers=True)
 RECIPES: dict[str, Recipe] = {
     "clip-embedded": Recipe(
@@ -190,6 +193,15 @@ RECIPES: dict[str, Recipe] = {
         batch=32,
         rate=2e-3,
     ),
+    "motion-embedded": Recipe(
+        job=MotionJob,
+        mix=MOTION_MIX,
+        side=SIDE,
+        scenes=2_400,
+        steps=3_000,
+        batch=32,
+        rate=3e-3,
+    ),
 }
 """What ships: half an hour on two cores, an hour for the CLIP."""
 
@@ -197,6 +209,7 @@ _LARGE_TOWERS = clip.ClipConfig(
     vision={"layers": (3, 4, 6, 3), "width": 64, "head_width": 64}, text={"width": 512, "heads": 8, "layers": 6}
 )
 _LARGE_DETECTOR = detector.DetectorConfig(widths=(32, 64, 128, 256), depths=(1, 3, 4), neck=128)
+_LARGE_MOTION = replace(CONFIG, stem=64, widths=(32, 64, 96, 128), depths=(2, 2, 3, 2))
 LARGE: dict[str, Recipe] = {
     "clip-embedded": replace(
         RECIPES["clip-embedded"],
@@ -217,7 +230,16 @@ LARGE: dict[str, Recipe] = {
         rate=1e-3,
         threads=8,
     ),
+    "motion-embedded": replace(
+        RECIPES["motion-embedded"],
+        job=lambda corpus, seed: MotionJob(corpus, seed, _LARGE_MOTION),
+        scenes=20_000,
+        steps=40_000,
+        batch=128,
+        rate=1e-3,
+        threads=8,
+    ),
 }
-"""The same input, output and code with twenty and five times the weights, for a GPU; nothing of it ships."""
+"""The same input, output and code with twenty, five and ten times the weights, for a GPU; nothing of it ships."""
 
 SIZES = {"embedded": RECIPES, "large": LARGE}
