@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -13,8 +15,10 @@ from urllib.parse import quote
 import httpx
 
 from serve_app.errors import CODES, Problem
+from serve_app.wire import sse
 
 _TRIES = 6
+_PAGE = 500
 
 
 class Client:
@@ -41,6 +45,22 @@ class Client:
         params = {"annotators": annotators} if annotators else {}
         return self._post_file("/v1/annotate/image", file, {}, params=params)
 
+    def annotate_video(
+        self,
+        file: Path,
+        annotators: str | None = None,
+        seed: int = 0,
+        on_progress: Callable[[dict[str, Any]], None] = lambda progress: None,
+    ) -> dict[str, Any]:
+        """``POST /v1/annotate/video``, which says how far it is while it lasts."""
+        options: dict[str, Any] = {"params": _given({"annotators": annotators, "seed": seed})}
+        with _opened(file) as part, closing(self._events("POST", "/v1/annotate/video", files=part, **options)) as told:
+            for name, body in told:
+                if name == "result":
+                    return body
+                on_progress(body)
+        raise self._broken_off()
+
     def search_text(self, text: str, **options: Any) -> dict[str, Any]:
         """``POST /v1/search`` by text."""
         return self._json("POST", "/v1/search", json={"text": text} | _given(options))
@@ -59,28 +79,47 @@ class Client:
 
     def assets(self, owner: str) -> Iterator[dict[str, Any]]:
         """Every asset of an owner, newest first."""
-        cursor: str | None = None
-        while True:
-            page = self._json("GET", "/v1/assets", params=_given({"owner": owner, "limit": 500, "cursor": cursor}))
-            yield from page["items"]
-            cursor = page.get("next_cursor")
-            if cursor is None:
-                return
+        return self._pages("/v1/assets", owner=owner)
 
     def delete(self, id: str) -> None:
         """``DELETE /v1/assets/{id}``."""
         self._send("DELETE", f"/v1/assets/{quote(id)}")
 
+    def jobs(self, state: str | None = None, asset_id: str | None = None) -> Iterator[dict[str, Any]]:
+        """Every job, of a state or an asset, newest first."""
+        return self._pages("/v1/jobs", state=state, asset_id=asset_id)
+
+    def job(self, id: str) -> dict[str, Any]:
+        """``GET /v1/jobs/{id}``."""
+        return self._json("GET", f"/v1/jobs/{quote(id, safe='')}")
+
+    def cancel(self, id: str) -> dict[str, Any]:
+        """``DELETE /v1/jobs/{id}``; gives the job, which may have ended before."""
+        return self._json("DELETE", f"/v1/jobs/{quote(id, safe='')}")
+
+    def watch(self, id: str) -> Iterator[dict[str, Any]]:
+        """The job now and at each change, until it has ended."""
+        with closing(self._events("GET", f"/v1/jobs/{quote(id, safe='')}/events")) as told:
+            for name, job in told:
+                yield job
+                if name == "end":
+                    return
+        raise self._broken_off()
+
+    def _pages(self, path: str, **options: Any) -> Iterator[dict[str, Any]]:
+        cursor: str | None = None
+        while True:
+            page = self._json("GET", path, params=_given({**options, "limit": _PAGE, "cursor": cursor}))
+            yield from page["items"]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                return
+
     def _post_file(
         self, path: str, file: Path, fields: dict[str, str], params: dict[str, str] | None = None
     ) -> dict[str, Any]:
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            raise Problem("bad_request", f"cannot read {file}: {error.strerror}") from error
-        # The name is only a label on the wire; the service looks at the content.
-        name = file.name.encode("ascii", "replace").decode()
-        return self._json("POST", path, files={"file": (name, data)}, data=fields, params=params or {})
+        with _opened(file) as part:
+            return self._json("POST", path, files=part, data=fields, params=params or {})
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         response = self._send(method, path, **options)
@@ -90,23 +129,65 @@ class Client:
             raise Problem("unavailable", f"what answers at {self.url} is another service") from error
         return body
 
-    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send; wait and try again while the service is starting or overloaded, a bounded number of times."""
+    def _events(self, method: str, path: str, **options: Any) -> Generator[tuple[str, dict[str, Any]], None, None]:
+        """Events with their JSON; an ``error`` among them is raised. Closing it hangs up, which ends the work."""
+        response = self._send(method, path, stream=True, headers={"Accept": "text/event-stream"}, **options)
+        with closing(response):
+            try:
+                if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise ValueError("not a stream of events")
+                for name, data in sse.parse(response.iter_bytes()):
+                    body = json.loads(data)
+                    if name == "error":
+                        raise _refusal(body)
+                    yield name, body
+            except httpx.TimeoutException as error:
+                raise Problem("deadline", f"nothing more from {self.url}") from error
+            except httpx.RequestError as error:
+                raise self._broken_off() from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise Problem("unavailable", f"what answers at {self.url} is another service") from error
+
+    def _broken_off(self) -> Problem:
+        return Problem("unavailable", f"{self.url} broke off in the middle of its answer", "try again")
+
+    def _send(self, method: str, path: str, *, stream: bool = False, **options: Any) -> httpx.Response:
+        """Send; wait and try again while the service is starting or overloaded, a bounded number of times.
+
+        The body of a ``stream`` is not read yet; whoever asked for it closes the response.
+        """
         for attempt in range(_TRIES):
             try:
-                response = self._http.request(method, path, **options)
+                response = self._http.send(self._http.build_request(method, path, **options), stream=stream)
+                if not response.is_success:
+                    response.read()
             except UnicodeEncodeError as error:
                 raise Problem("bad_request", "a name or a text holds half a character") from error
             except httpx.TimeoutException as error:
                 raise Problem("deadline", f"no answer from {self.url}") from error
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 raise Problem("unavailable", f"no service at {self.url}: {error}", "start it with: make run") from error
+            except OSError as error:  # httpx has its own errors, so this is the file's
+                raise Problem("bad_request", f"cannot read the file: {error.strerror}") from error
             if attempt == _TRIES - 1 or not _momentary(response):
                 break
             time.sleep(pause_s(response.headers.get("retry-after")))
         if response.is_success:
             return response
         raise _problem(response)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[dict[str, Any]]:
+    """The part of a form that carries ``file``; it is read piece by piece while it is sent."""
+    # The name is only a label on the wire; the service looks at the content.
+    name = file.name.encode("ascii", "replace").decode()
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise Problem("bad_request", f"cannot read {file}: {error.strerror}") from error
+    with stream:
+        yield {"file": (name, stream)}
 
 
 def pause_s(retry_after: str | None) -> float:
@@ -132,8 +213,12 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _problem(response: httpx.Response) -> Problem:
     try:
-        body = response.json()
-        code = body["code"] if body["code"] in CODES else "internal"
-        return Problem(code, body["detail"], body.get("remedy"))
+        return _refusal(response.json())
     except (ValueError, KeyError, TypeError):
         return Problem("internal", f"the service answered {response.status_code}: {response.text[:200]}")
+
+
+def _refusal(body: dict[str, Any]) -> Problem:
+    """A problem+json body as the error it tells of; KeyError or TypeError where it is none."""
+    code = body["code"] if body["code"] in CODES else "internal"
+    return Problem(code, body["detail"], body.get("remedy"))

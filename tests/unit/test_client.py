@@ -7,7 +7,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import AsyncGenerator, Callable, Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +18,10 @@ import pytest
 
 from serve_app.client import Client, pause_s
 from serve_app.errors import Problem
+from serve_app.wire import schemas
+from serve_app.wire.ports import NewAsset, Upload
+from tests.unit.wire.door import ANSWER, FOREVER, Jobs, Videos, at, job, services, serving
+from tests.unit.wire.test_http import Fake
 
 Step = tuple[int, dict[str, str], bytes]
 
@@ -229,3 +234,110 @@ def test_a_file_that_cannot_be_read_is_named(connect: Callable[..., Client], now
 
 def test_a_text_that_is_half_a_character_is_refused(connect: Callable[..., Client], nowhere: str) -> None:
     assert refused(connect(nowhere).search_text, "caf\udce9").code == "bad_request"
+
+
+def stream(*events: tuple[str, Any]) -> Step:
+    body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    return 200, {"Content-Type": "text/event-stream; charset=utf-8"}, body.encode()
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    return tmp_path / "a.mp4"
+
+
+def test_a_video_is_sent_once_and_tells_how_far_it_is(
+    connect: Callable[..., Client], scripted: Callable[..., Scripted], film: Path
+) -> None:
+    told: list[Any] = []
+    server = scripted(problem(503, "overloaded"), stream(("progress", {"frames": 1}), ("result", {"scenes": []})))
+    assert connect(server.url).annotate_video(film, "objects,faces", 7, told.append) == {"scenes": []}
+    assert told == [{"frames": 1}]
+    assert {path for _, path, _ in server.asked} == {"/v1/annotate/video?annotators=objects%2Cfaces&seed=7"}
+    assert all(b"film" in body for _, _, body in server.asked)
+    connect(server.url).annotate_video(film)
+    assert server.asked[-1][1] == "/v1/annotate/video?seed=0"
+
+
+REFUSAL = {"code": "unprocessable", "detail": "why", "remedy": "do this", "status": 422}
+
+
+@pytest.mark.parametrize(
+    ("step", "code"),
+    [
+        (stream(("progress", {}), ("error", REFUSAL)), "unprocessable"),
+        (stream(("error", REFUSAL | {"code": "new_code"})), "internal"),
+        (problem(422, "undecodable_media"), "undecodable_media"),
+        (stream(("progress", {})), "unavailable"),
+        (stream(), "unavailable"),
+        (ok({"scenes": []}), "unavailable"),
+        (stream(("error", [])), "unavailable"),
+        ((200, {"Content-Type": "text/event-stream"}, b"data: {\n\n"), "unavailable"),
+        ((200, {"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}, b"nonsense"), "unavailable"),
+    ],
+)
+def test_a_stream_that_ends_badly_is_a_problem(
+    connect: Callable[..., Client], scripted: Callable[..., Scripted], film: Path, step: Step, code: str
+) -> None:
+    client = connect(scripted(step).url)
+    assert refused(client.annotate_video, film).code == code
+    assert refused(list, client.watch("j")).code == code
+
+
+def test_a_stream_that_falls_silent_is_a_deadline(connect: Callable[..., Client], film: Path) -> None:
+    videos = Videos(at(0), FOREVER)
+    with serving(services(video=videos)) as url:
+        assert refused(connect(url, timeout_s=0.5).annotate_video, film).code == "deadline"
+        assert videos.script.ended.wait(5), "it hung up"
+
+
+def test_a_job_is_watched_to_its_end(connect: Callable[..., Client]) -> None:
+    with serving(services(jobs=Jobs(job("queued"), job(progress=0.5), job("failed", 0.5, error="why")))) as url:
+        watched = list(connect(url).watch("j1"))
+        assert [change["state"] for change in watched] == ["queued", "running", "failed"]
+        assert [listed["id"] for listed in connect(url).jobs("failed", "a")] == ["j1", "j0"]
+        assert connect(url).cancel("j1")["state"] == "cancelled"
+        assert refused(connect(url).job, "a/b ?").code == "not_found"
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file of 30 MB."""
+    with (tmp_path / "large.mp4").open("wb") as file:
+        file.truncate(30_000_000)
+    return tmp_path / "large.mp4"
+
+
+class Sizes(Fake):  # type: ignore[misc]
+    async def add(self, new: NewAsset) -> tuple[schemas.Asset, bool]:
+        self.note(new.upload.size)
+        return self.asset("a"), True
+
+
+class Unread(Videos):
+    async def _play(self, upload: Upload) -> AsyncGenerator[Any, None]:
+        yield ANSWER
+
+
+def test_a_large_file_is_not_read_into_memory(connect: Callable[..., Client], large: Path) -> None:
+    assets = Sizes()
+    with serving(services(assets=assets, video=Unread())) as url:
+        client = connect(url)
+        tracemalloc.start()
+        try:
+            client.add(large, "anna", "a")
+            client.annotate_video(large)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert assets.asked == [(30_000_000,)]
+    assert peak < 15e6, f"{peak / 1e6:.1f} MB, of the client and the door together"
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent_whole(
+    connect: Callable[..., Client], large: Path
+) -> None:
+    with serving(services(video=Videos(), max_upload_bytes=1000)) as url:
+        for send in (connect(url).annotate_video, lambda file: connect(url).add(file, "anna", "a")):
+            assert refused(send, large).code == "too_large"
