@@ -1,4 +1,7 @@
-"""Files of assets, on a local disk or in any store that fsspec knows. One folder an upload; no client's name in it."""
+"""Files of assets, on a local disk or in any store that fsspec knows. One folder an upload; no client's name in it.
+
+Transient files, those of a request and not of an asset, lie apart: nothing refers to them, and old ones are swept.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -19,6 +24,9 @@ from serve_app.errors import Problem
 _SUFFIX = re.compile(r"(\.[a-z0-9]{1,10})?")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_PATH = 400
+_PIECE = 1024 * 1024
+_TRANSIENT = "transient"
+_TRIES = 20
 
 
 class Files:
@@ -32,23 +40,24 @@ class Files:
             root = os.path.realpath(root)
         self._root = root.rstrip("/")
 
-    def put(self, data: bytes | BinaryIO, suffix: str = "") -> str:
+    def put(self, data: bytes | BinaryIO, suffix: str = "", *, transient: bool = False) -> str:
         """Store ``data`` and give its path. On a local disk the file is complete and on disk before it has its name.
 
-        ``suffix`` is like ".jpg", chosen by the server from the content; ValueError for anything else.
+        A stream is read from where it stands, a mebibyte at a time. ``suffix`` is like ".jpg", chosen by the server
+        from the content; ValueError for anything else. ``sweep_transient`` deletes what is ``transient`` and forgotten.
         Raises Problem("unavailable") when the store is full or read-only; nothing is left then.
         """
         if not _SUFFIX.fullmatch(suffix):
             raise ValueError(f"a suffix is like .jpg, not {suffix!r}")
         name = uuid.uuid4().hex
-        path = f"{name[:2]}/{name}/original{suffix}"
+        path = f"{_TRANSIENT + '/' if transient else ''}{name[:2]}/{name}/original{suffix}"
         source = io.BytesIO(data) if isinstance(data, bytes) else data
         try:
             if self.local:
                 _write_durably(Path(self._place(path)), source)
             else:
                 with self._fs.open(self._place(path), "wb") as target:
-                    shutil.copyfileobj(source, target)
+                    shutil.copyfileobj(source, target, _PIECE)
         except OSError as error:
             if error.errno is None:
                 raise  # the source's fault, not the store's
@@ -83,6 +92,25 @@ class Files:
             if self.local:
                 _remove_empty(Path(place).parent, Path(self._root))
 
+    def sweep_transient(self, older_than_s: float) -> int:
+        """Delete the transient files that were last written more than ``older_than_s`` seconds ago; gives how many.
+
+        Those of requests that were killed, halves of uploads among them. Any number of processes may sweep at once.
+        """
+        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        swept = 0
+        for found in self._fs.find(f"{self._root}/{_TRANSIENT}"):
+            try:
+                if _utc(self._fs.modified(found)) >= before:
+                    continue
+                self._fs.rm_file(found)
+            except FileNotFoundError:
+                continue  # its user or another sweep was faster
+            swept += 1
+            if self.local:
+                _remove_empty(Path(found).parent, Path(self._root))
+        return swept
+
     def _place(self, path: str) -> str:
         """The absolute place of a path; Problem("not_found") for one that leads out of the folder."""
         parts = path.split("/")
@@ -95,19 +123,32 @@ class Files:
 
 
 def _write_durably(place: Path, source: BinaryIO) -> None:
-    place.parent.mkdir(parents=True)
+    _make_folder(place.parent)
     temporary = place.with_name(".part")
     try:
         with temporary.open("xb") as target:
-            shutil.copyfileobj(source, target)
+            shutil.copyfileobj(source, target, _PIECE)
             target.flush()
             os.fsync(target.fileno())
         temporary.replace(place)
     except BaseException:
         shutil.rmtree(place.parent, ignore_errors=True)
         raise
-    for folder in (place.parent, place.parent.parent, place.parent.parent.parent):
+    for folder in place.parents[:3]:
         _sync_folder(folder)
+
+
+def _make_folder(folder: Path) -> None:
+    for _ in range(_TRIES - 1):
+        # The folder above may be empty by a deletion, and removed just before this one is made in it.
+        with suppress(FileNotFoundError):
+            return folder.mkdir(parents=True)
+    folder.mkdir(parents=True)
+
+
+def _utc(time: datetime) -> datetime:
+    """Stores tell times with their zone or, by fsspec's custom, in UTC without it."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 def _sync_folder(folder: Path) -> None:

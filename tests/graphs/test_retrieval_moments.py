@@ -75,7 +75,7 @@ def test_a_picture_finds_moments(world: World) -> None:
     assert (answer.video.contents, answer.video.moments) == (["a"], [schemas.Moment(start_s=2, end_s=4)])
 
 
-@pytest.mark.parametrize(("k", "searches"), [(1, 1), (2, 4), (3, 4), (30, 3)])
+@pytest.mark.parametrize(("k", "searches"), [(1, 1), (2, 4), (3, 4), (30, 2)])
 def test_a_video_of_many_near_moments_hides_no_other(two_shards: World, k: int, searches: int) -> None:
     """100 moments of one video are nearer than any other: hits are asked for until the others come."""
     film(two_shards, "long", list(np.linspace(0.99, 0.9, 100)))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import fsspec
 import pytest
@@ -43,6 +46,75 @@ def test_deleted_files_are_gone_and_deleting_again_is_no_error(files: Files) -> 
     with pytest.raises(Problem, match="not_found"):
         files.read(path)
     assert files.read(kept) == b"other"
+
+
+def test_forgotten_transient_files_are_swept(files: Files) -> None:
+    kept = files.put(b"of an asset", ".mp4")
+    paths = [files.put(io.BytesIO(b"of a request"), ".mp4", transient=True) for _ in range(3)]
+    assert all(path.startswith("transient/") for path in paths)
+    with files.open(paths[0]) as file:
+        assert file.seekable()
+        file.seek(-7, io.SEEK_END)
+        assert file.read() == b"request"
+    assert files.sweep_transient(60) == 0
+    files.delete([paths[0]])
+    assert files.read(paths[1]) == b"of a request"
+    time.sleep(0.02)
+    assert files.sweep_transient(0.01) == 2
+    for path in paths:
+        with pytest.raises(Problem, match="not_found"):
+            files.open(path)
+    assert files.sweep_transient(0) == 0
+    assert files.read(kept) == b"of an asset"
+
+
+def test_only_what_is_old_is_swept_halves_of_uploads_too(tmp_path: Path) -> None:
+    files = Files(str(tmp_path))
+    assert files.sweep_transient(0) == 0, "there is no such folder yet"
+    old, new, half = (files.put(b"x", transient=True) for _ in range(3))
+    killed = (tmp_path / half).rename((tmp_path / half).with_name(".part"))
+    for path in (tmp_path / old, killed):
+        os.utime(path, (time.time() - 3600, time.time() - 3600))
+    assert files.sweep_transient(1800) == 2
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / new]
+    files.delete([new])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_come_while_others_go(tmp_path: Path) -> None:
+    """Folders that are removed because they are empty are made again by whoever needs them."""
+    files = Files(str(tmp_path))
+
+    def come_and_go(number: int) -> None:
+        for _ in range(20):
+            path = files.put(b"x", transient=bool(number % 2))
+            assert files.read(path) == b"x"
+            files.delete([path])
+            files.sweep_transient(3600)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(come_and_go, range(4)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_stream_is_never_read_whole(files: Files) -> None:
+    class Film(io.RawIOBase):
+        """16 MiB of zeros, and how much was asked for at a time."""
+
+        left = 16 * 2**20
+        asked: ClassVar[list[int]] = []
+
+        def read(self, size: int = -1) -> bytes:
+            self.asked.append(size)
+            given = min(size, self.left) if size >= 0 else self.left
+            self.left -= given
+            return bytes(given)
+
+    path = files.put(Film(), ".mp4")
+    assert max(Film.asked) <= 2**20
+    assert min(Film.asked) > 0
+    with files.open(path) as file:
+        assert file.seek(0, io.SEEK_END) == 16 * 2**20
 
 
 def test_an_empty_folder_is_left_after_all_is_deleted(tmp_path: Path) -> None:
