@@ -16,13 +16,18 @@ log = logging.getLogger("mediaverse")
 
 IDLE_S = 0.5
 LONGEST_PAUSE_S = 30.0
+TIDY_S = 3600.0
 
 
 class Work(Protocol):
-    """What can be worked on: ``work_once`` does one job and says whether there was one."""
+    """What can be worked on: ``work_once`` does one job and says whether there was one.
 
-    async def work_once(self, worker: str) -> bool: ...
+    With ``quick`` it takes none that may last long.
+    """
+
+    async def work_once(self, worker: str, quick: bool = False) -> bool: ...
     async def catch_up_revision(self) -> int: ...
+    async def tidy(self) -> int: ...
 
 
 @serve.deployment
@@ -31,10 +36,11 @@ class JobRunner:
 
     def __init__(self, work: Work, workers: int = 2) -> None:
         self.work = work
+        self.workers = workers
         self.name = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.woken = asyncio.Event()
         self.tasks = [asyncio.create_task(self._run(i)) for i in range(workers)]
-        self.tasks.append(asyncio.create_task(self._catch_up()))
+        self.chores = [asyncio.create_task(self._catch_up()), asyncio.create_task(self._tidy())]
 
     async def nudge(self) -> None:
         """Look for work now instead of at the next tick."""
@@ -42,7 +48,7 @@ class JobRunner:
 
     async def check_health(self) -> None:
         """Serve's hook: a runner whose worker has ended is replaced."""
-        for task in self.tasks[:-1]:
+        for task in self.tasks:
             if task.done():
                 raise RuntimeError("a worker of the job runner ended") from task.exception()
 
@@ -53,11 +59,22 @@ class JobRunner:
         except Exception:
             log.exception("could not look for assets without a vector")
 
+    async def _tidy(self) -> None:
+        while True:
+            try:
+                if swept := await self.work.tidy():
+                    log.info("%d files that a crash left behind are gone", swept)
+            except Exception:
+                log.exception("could not tidy up")
+            await asyncio.sleep(TIDY_S)
+
     async def _run(self, number: int) -> None:
         pause = IDLE_S
         while True:
             try:
-                if await self.work.work_once(f"{self.name}:{number}"):
+                # One worker never takes what may last hours, so that a picture does not wait behind a film.
+                quick = number == 0 and self.workers > 1
+                if await self.work.work_once(f"{self.name}:{number}", quick):
                     pause = IDLE_S
                     continue
                 pause = IDLE_S

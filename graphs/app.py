@@ -9,7 +9,9 @@ import ray
 from ray import serve
 from ray.serve import Application
 
+from deployments.action_recognizer import ActionRecognizer
 from deployments.clip_encoder import ClipEncoder
+from deployments.concern_detector import ConcernDetector
 from deployments.face_detector import FaceDetector
 from deployments.faiss_shard import FaissShard, ShardRecipe
 from deployments.ingress import Ingress
@@ -17,19 +19,24 @@ from deployments.job_runner import JobRunner
 from deployments.object_detector import ObjectDetector
 from deployments.recommender import Recommender
 from deployments.replica import ModelRecipe
+from deployments.scene_splitter import SceneSplitter
 from graphs.assets import AssetGraph
 from graphs.health import HealthGraph
 from graphs.image import ImageGraph, Models
+from graphs.jobs import JobGraph
+from graphs.processing import ProcessingGraph
 from graphs.recommendation import RecommendationGraph
 from graphs.retrieval import Places, RetrievalGraph
-from serve_app.config import AppArgs, Column, load_resources
+from graphs.video import Reading, VideoCalls, VideoGraph
+from serve_app.config import AppArgs, Column, VideoArgs, load_resources
+from serve_app.media.video import Limits
 from serve_app.models.manifest import Model, load_manifest
 from serve_app.retrieval.thresholds import REPORT, Thresholds
 from serve_app.wire.ports import Services
 
 
 def build_app(args: AppArgs) -> Application:
-    """The ingress over the image, retrieval, recommendation and asset graphs, as ``args`` describes them."""
+    """The ingress over the graphs of images, videos, retrieval, recommendation, assets and jobs, as ``args`` asks."""
     column = _column(args)
     manifest = load_manifest()
     rows = args.rows(manifest)
@@ -40,25 +47,38 @@ def build_app(args: AppArgs) -> Application:
         recipe = ModelRecipe(rows[task].name, str(args.home_path), column.deployments[name].threads)
         return _sized(deployment, name, column).bind(recipe)
 
+    def optional(deployment: serve.Deployment, name: str, task: str) -> Application | None:
+        return model(deployment, name, task) if task in rows else None
+
     encoder = model(ClipEncoder, "clip_encoder", "cross_modal_embedding")
     objects = model(ObjectDetector, "object_detector", "object_detection")
     faces = model(FaceDetector, "face_detector", "face_detection")
+    actions = optional(ActionRecognizer, "action_recognizer", "video_action_recognition")
+    concerns = optional(ConcernDetector, "concern_detector", "disturbing_content")
     shards = [
         _sized(FaissShard, "faiss_shard", column, suffix=str(i)).bind(_shard(args, rows, i)) for i in range(args.shards)
     ]
     recommender = _sized(Recommender, "recommender", column).bind()
 
     places = Places(args.catalog_url, args.files_url, rows["cross_modal_embedding"].key)
-    image = ImageGraph(objects, faces, encoder, models)
+    image = ImageGraph(objects, faces, encoder, models, concerns)
+    splitter = _sized(SceneSplitter, "scene_splitter", column).bind(
+        VideoGraph(image, actions, places, _reading(args.video)), column.deployments["scene_splitter"].workers
+    )
+    videos = VideoCalls(splitter, places)
     retrieval = RetrievalGraph(encoder, shards, places, _thresholds(rows["cross_modal_embedding"]))
     runner = _sized(JobRunner, "job_runner", column).bind(
-        AssetGraph(image, retrieval), column.deployments["job_runner"].workers
+        ProcessingGraph(image, videos, retrieval), column.deployments["job_runner"].workers
     )
     asked = {"cross_modal_embedding": encoder, "object_detection": objects, "face_detection": faces}
-    asked |= {f"search_{i}": shard for i, shard in enumerate(shards)}
+    asked |= {"video_action_recognition": actions} if actions else {}
+    asked |= {"disturbing_content": concerns} if concerns else {}
+    asked |= {"scene_splitting": splitter} | {f"search_{i}": shard for i, shard in enumerate(shards)}
     services = Services(
         image=image,
-        assets=AssetGraph(image, retrieval, runner),
+        video=videos,
+        assets=AssetGraph(places, videos, runner),
+        jobs=JobGraph(places),
         retrieval=retrieval,
         recommendation=RecommendationGraph(retrieval, recommender),
         health=HealthGraph(args.profile, models, asked, places),
@@ -80,6 +100,14 @@ def _column(args: AppArgs) -> Column:
         gpus = ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else 0
         return table.gpu if gpus else table.cpu
     return table.gpu if args.resources == "gpu" else table.cpu
+
+
+def _reading(video: VideoArgs) -> Reading:
+    limits = Limits(
+        max_duration_s=video.max_duration_s, max_pixels=round(video.max_megapixels * 1e6), max_frames=video.max_frames,
+        max_decode_s=video.max_decode_s, max_memory_mb=video.max_memory_mb,
+    )  # fmt: skip
+    return Reading(video.scene_detector, video.max_scene_s, limits)
 
 
 def _shard(args: AppArgs, rows: dict[str, Any], number: int) -> ShardRecipe:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -22,13 +24,50 @@ async def call(method: Any, *args: Any, timeout_s: float = TIMEOUT_S) -> Any:
     A replica that dies takes its request with it; the second try goes to another one. Raises ``Problem``: what the
     deployment raised, ``overloaded``, ``deadline`` or ``internal``.
     """
-    try:
+    with _problems(timeout_s):
         async with asyncio.timeout(timeout_s):
             try:
                 return await method.remote(*args)
             except RayActorError as error:
                 log.warning("a replica died under a request, trying once more: %s", error)
                 return await method.remote(*args)
+
+
+async def stream(handle: Any, method: str, *args: Any, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Any]:
+    """The items of a generator method; ``timeout_s`` bounds the wait for each. Leaving it early cancels the call.
+
+    Not tried again: what was given already cannot be taken back. Raises as :func:`call` does.
+    """
+    items = getattr(handle.options(stream=True), method).remote(*args)
+    try:
+        while True:
+            with _problems(timeout_s):
+                async with asyncio.timeout(timeout_s):
+                    try:
+                        item = await anext(items)
+                    except StopAsyncIteration:
+                        return
+            yield item
+    finally:
+        items.cancel()
+
+
+async def patiently(work: Callable[[], Awaitable[Any]], tries: int = 4) -> Any:
+    """Run ``work``; when the models are overloaded or slow, wait and try again, a few times."""
+    for attempt in range(tries):
+        try:
+            return await work()
+        except Problem as problem:
+            if problem.code not in ("overloaded", "deadline") or attempt == tries - 1:
+                raise
+            await asyncio.sleep(2.0**attempt)
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def _problems(timeout_s: float) -> Iterator[None]:
+    try:
+        yield
     except TimeoutError:
         raise Problem("deadline", f"no answer within {timeout_s:g} s") from None
     except (BackPressureError, DeploymentUnavailableError) as error:

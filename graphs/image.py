@@ -30,6 +30,8 @@ ANNOTATORS = {
 }
 """What a client asks for, and the name of the result."""
 
+DISTURBING = "disturbing"
+
 SPOILT = {"undecodable_media", "unsupported_media", "too_large"}
 """Faults of the picture itself: no annotator could answer, so the request gets them."""
 
@@ -51,23 +53,20 @@ class Models:
 
 @dataclass(frozen=True)
 class ImageGraph:
-    """Annotation of pictures: the object detector, the face detector and the encoder side by side."""
+    """Annotation of pictures: the object detector, the face detector, the encoder and the concern detector.
+
+    ``concerns`` is None where no model of this application can tell.
+    """
 
     objects: Any
     faces: Any
     encoder: Any
     models: Models
+    concerns: Any = None
 
     def parse_annotators(self, names: str | None) -> tuple[str, ...]:
         """``objects,faces`` to a tuple; all when None; ``bad_request`` for a name that is not an annotator."""
-        if names is None:
-            return tuple(ANNOTATORS)
-        chosen = dict.fromkeys(name.strip() for name in names.split(",") if name.strip())
-        unknown = [name for name in chosen if name not in ANNOTATORS]
-        if unknown or not chosen:
-            known = ", ".join(ANNOTATORS)
-            raise Problem("bad_request", f"annotators for pictures are {known}; not {', '.join(unknown)[:200]!r}")
-        return tuple(chosen)
+        return parse(names, tuple(ANNOTATORS), "pictures")
 
     async def annotate(self, data: bytes, annotators: Sequence[str] = tuple(ANNOTATORS)) -> schemas.Annotation:
         """What each annotator saw; raises ``Problem`` where the picture itself is at fault or nobody could answer."""
@@ -109,10 +108,41 @@ class ImageGraph:
         if name == "embedding":
             vector = await call(self.encoder.encode_image, payload)
             return schemas.TaskResult(status="ok", embedding=vector.tolist())
+        if name == "concerns":
+            return self.judged(await self.concern(payload))
         detector = {"objects": self.objects, "faces": self.faces}[name]
         labels: list[Label] = await call(detector.detect, payload)
         shown = [schemas.Label(label=each.label, confidence=each.confidence, box=each.box) for each in labels]
         return schemas.TaskResult(status="ok", labels=shown)
+
+    async def concern(self, payload: Payload) -> float:
+        """How surely a picture disturbs, in [0, 1]; a model that judges vectors gets the encoder's."""
+        classifier = self.models.rows["disturbing_content"].classifier
+        if classifier and classifier.on == "vector":
+            vector = await call(self.encoder.encode_image, payload)
+            return float(await call(self.concerns.score_vector, vector))
+        return float(await call(self.concerns.score, payload))
+
+    def judged(self, score: float) -> schemas.TaskResult:
+        """The answer about a picture of this ``score``."""
+        disturbing = self.disturbs(score)
+        labels = [schemas.Label(label=DISTURBING, confidence=score)] if disturbing else []
+        return schemas.TaskResult(status="ok", labels=labels, is_disturbing=disturbing, score=score)
+
+    def disturbs(self, score: float) -> bool:
+        classifier = self.models.rows["disturbing_content"].classifier
+        return classifier is not None and score >= classifier.threshold
+
+
+def parse(names: str | None, known: tuple[str, ...], media: str) -> tuple[str, ...]:
+    """Annotators by their names, separated by commas; all that are ``known`` when None; ``bad_request`` for others."""
+    if names is None:
+        return known
+    chosen = dict.fromkeys(name.strip() for name in names.split(",") if name.strip())
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        raise Problem("bad_request", f"annotators for {media} are {', '.join(known)}; not {', '.join(unknown)[:200]!r}")
+    return tuple(chosen)
 
 
 def digest(data: bytes) -> str:

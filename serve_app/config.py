@@ -24,6 +24,9 @@ DEPLOYMENTS = (
     "clip_encoder",
     "object_detector",
     "face_detector",
+    "action_recognizer",
+    "concern_detector",
+    "scene_splitter",
     "faiss_shard",
     "recommender",
     "job_runner",
@@ -39,6 +42,23 @@ class Strict(BaseModel):
     """Unknown keys are faults, and so are numbers without end."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class VideoArgs(Strict):
+    """How videos are read, and what a file may ask for; what goes beyond is refused, with the limit in the answer."""
+
+    scene_detector: Literal["correlation", "adaptive"] = "correlation"
+    """``correlation`` is the report's method."""
+    max_scene_s: Annotated[float, Field(ge=1, le=600)] = 10.0
+    """Longer scenes are cut into pieces of this length."""
+    max_duration_s: Annotated[float, Field(gt=0)] = 4 * 3600
+    max_megapixels: Annotated[float, Field(gt=0, le=1000)] = 36.0
+    """Of one frame; 8K has 33."""
+    max_frames: Count = 1_000_000
+    max_decode_s: Annotated[float, Field(gt=0)] = 3600
+    """Wall clock."""
+    max_memory_mb: Annotated[int, Field(ge=512)] = 4096
+    """Address space of the process that decodes."""
 
 
 class AppArgs(Strict):
@@ -62,8 +82,10 @@ class AppArgs(Strict):
     """Lists visited a query, of an inverted file."""
     resources: Literal["auto", "cpu", "gpu"] = "auto"
     """Column of ``configs/resources.yaml``; ``auto`` takes gpu where the cluster advertises GPUs."""
-    max_upload_mb: Annotated[int, Field(ge=1, le=4096)] = 256
+    max_upload_mb: Annotated[int, Field(ge=1, le=65536)] = 2048
     """Largest file that is taken."""
+    video: VideoArgs = VideoArgs()
+    """How videos are read."""
 
     @property
     def home_path(self) -> Path:
@@ -92,6 +114,9 @@ class AppArgs(Strict):
             rows[task] = manifest.models[name]
         if missing := [task for task in TASKS if task not in rows]:
             raise ManifestError(f"profile: {self.profile} serves no {', '.join(missing)}")
+        judge, encoder = rows.get("disturbing_content"), rows["cross_modal_embedding"]
+        if judge and judge.classifier and judge.classifier.encoder not in (None, encoder.key):
+            raise ManifestError(f"models.disturbing_content: {judge.name} judges vectors of {judge.classifier.encoder}")
         return rows
 
 

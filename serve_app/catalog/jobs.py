@@ -22,7 +22,7 @@ from serve_app.catalog.schema import jobs
 from serve_app.catalog.stages import fail_unfinished, write_stages
 from serve_app.errors import Problem
 
-STAGED = ("process", "index")
+STAGED = ("process", "index", "process_video", "index_video")
 """Kinds of jobs that move an asset's stages."""
 
 

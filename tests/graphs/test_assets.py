@@ -11,7 +11,8 @@ import pytest
 from ray.exceptions import RayTaskError
 from ray.serve.exceptions import BackPressureError
 
-from graphs.assets import LEASE_S, MAX_ATTEMPTS
+from graphs.holding import LEASE_S
+from graphs.processing import MAX_ATTEMPTS
 from serve_app.catalog import Catalog, Tag
 from serve_app.errors import Problem
 from serve_app.wire import ports, schemas
@@ -30,7 +31,7 @@ def add(
 
 
 def work(world: World, worker: str = "w") -> bool:
-    return asyncio.run(world.assets.work_once(worker))
+    return asyncio.run(world.processing.work_once(worker))
 
 
 def get(world: World, id: str = "a") -> schemas.Asset:
@@ -185,7 +186,7 @@ def test_an_overloaded_encoder_is_asked_again(world: World) -> None:
     world.encoder.fault = BackPressureError(num_queued_requests=9, max_queued_requests=9)
 
     async def scenario() -> None:
-        working = asyncio.create_task(world.assets.work_once("w"))
+        working = asyncio.create_task(world.processing.work_once("w"))
         while not world.encoder.calls:
             await asyncio.sleep(0.01)
         world.encoder.fault = None
@@ -212,17 +213,17 @@ def test_what_failed_for_want_of_weights_is_indexed_once_they_are_there(world: W
     add(world)
     work(world)
     for _ in range(2):  # the service is started again, twice still without weights
-        assert asyncio.run(world.assets.catch_up_revision()) == 1
-        assert asyncio.run(world.assets.catch_up_revision()) == 0, "it is queued already"
+        assert asyncio.run(world.processing.catch_up_revision()) == 1
+        assert asyncio.run(world.processing.catch_up_revision()) == 0, "it is queued already"
         assert work(world)
         assert get(world).state == "failed"
     world.encoder.fault = None
-    assert asyncio.run(world.assets.catch_up_revision()) == 1
+    assert asyncio.run(world.processing.catch_up_revision()) == 1
     assert work(world)
     assert get(world).state == "ready"
     assert get(world).stages["index"].error is None
     assert found(world) == ["a"]
-    assert asyncio.run(world.assets.catch_up_revision()) == 0
+    assert asyncio.run(world.processing.catch_up_revision()) == 0
 
 
 @pytest.fixture
@@ -264,11 +265,11 @@ def test_so_it_does_when_the_asset_is_indexed_anew(clocked: tuple[World, Clock])
     newer = World(world.folder, revision="better@1")
     newer.places.__dict__["catalog"] = world.catalog
     newer.encoder.fault = crash(ZeroDivisionError())
-    assert asyncio.run(newer.assets.catch_up_revision()) == 1
+    assert asyncio.run(newer.processing.catch_up_revision()) == 1
     give_up(newer, clock)
     assert get(newer).state == "failed", "and not processing for ever"
     newer.encoder.fault = None
-    assert asyncio.run(newer.assets.catch_up_revision()) == 1
+    assert asyncio.run(newer.processing.catch_up_revision()) == 1
     work(newer)
     assert get(newer).state == "ready"
 
@@ -284,7 +285,7 @@ def test_a_worker_that_lost_its_lease_stops_and_the_other_ends_the_job(clocked: 
             if not seen:
                 seen.append("first")
                 clock.move(LEASE_S + 1)
-                assert await world.assets.work_once("other")
+                assert await world.processing.work_once("other")
                 (job,) = world.catalog.jobs.page().items
                 assert (job.state, job.worker) == ("succeeded", "other")
             return await detector.detect(payload)
@@ -350,8 +351,8 @@ def test_a_new_revision_is_indexed_beside_the_old(world: World) -> None:
     add(world, "waiting", png(1, 2, 3))
     newer = World(world.folder, revision="better@1")
     assert found(newer) == []
-    assert asyncio.run(newer.assets.catch_up_revision()) == 2, "the waiting one will be embedded by its own job"
-    assert asyncio.run(newer.assets.catch_up_revision()) == 0
+    assert asyncio.run(newer.processing.catch_up_revision()) == 2, "the waiting one will be embedded by its own job"
+    assert asyncio.run(newer.processing.catch_up_revision()) == 0
     assert found(world) == ["a"], "the old serves on"
     looked_at = len(newer.objects.calls)
     while work(newer):
@@ -377,7 +378,7 @@ def test_an_asset_deleted_before_it_is_queued_holds_up_no_other(world: World, mo
         return rows
 
     monkeypatch.setattr(newer.catalog.vectors, "missing", and_then_delete)
-    assert asyncio.run(newer.assets.catch_up_revision()) == 1
+    assert asyncio.run(newer.processing.catch_up_revision()) == 1
     assert work(newer)
     assert found(newer) == ["b"]
     newer.close()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from PIL import Image
 
 from graphs.assets import AssetGraph
 from graphs.image import ImageGraph, Models
+from graphs.jobs import JobGraph
+from graphs.processing import ProcessingGraph
 from graphs.recommendation import RecommendationGraph
 from graphs.retrieval import Places, RetrievalGraph
+from graphs.video import Reading, VideoCalls, VideoGraph
 from serve_app.annotation.labels import Label
 from serve_app.catalog import NewContent
+from serve_app.media.video import Limits
 from serve_app.models.manifest import load_manifest
 from serve_app.recommendation.profile import cluster, seeds
 from serve_app.retrieval.index import Hits
@@ -45,8 +50,45 @@ class Answer:
         return self.function().__await__()
 
 
+class Items:
+    """What a streaming call gives; leaving it is not enough, it has to be cancelled."""
+
+    def __init__(self, items: AsyncIterator[Any]) -> None:
+        self.items: Any = items
+        self.closing: asyncio.Future[None] | None = None
+
+    def __aiter__(self) -> Items:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await anext(self.items)
+
+    def cancel(self) -> None:
+        self.closing = asyncio.ensure_future(self.items.aclose())
+
+
+class Streams:
+    """A handle's streaming side."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.handle = handle
+
+    def __getattr__(self, name: str) -> Method:
+        def remote(*args: Any) -> Items:
+            self.handle.calls.append((name, *args))
+            if self.handle.fault is not None:
+                raise self.handle.fault
+            return Items(getattr(self.handle.target, name)(*args))
+
+        return Method(remote)
+
+
 class Handle:
     """Calls an object's asynchronous methods as a handle would; raises ``fault`` instead while there is one."""
+
+    def options(self, *, stream: bool) -> Streams:
+        assert stream
+        return Streams(self)
 
     def __init__(self, target: Any) -> None:
         self.target = target
@@ -97,6 +139,13 @@ class Detector:
         return self.labels
 
 
+class Recognizer:
+    """Sees the same in every clip."""
+
+    async def recognize(self, payload: Any) -> list[Label]:
+        return [Label("pan left", 0.7)]
+
+
 class Searcher:
     """A real shard; one thread owns it, here the event loop's."""
 
@@ -136,9 +185,15 @@ class World:
             self.objects, self.faces, self.encoder, Models(manifest.profile("embedded"), manifest)
         )  # fmt: skip
         self.retrieval = RetrievalGraph(self.encoder, self.shards, self.places, thresholds)
+        self.actions = Handle(Recognizer())
+        reading = Reading("correlation", 10.0, Limits())
+        self.splitter = Handle(VideoGraph(self.image, self.actions, self.places, reading))
+        self.videos = VideoCalls(self.splitter, self.places)
         self.recommendation = RecommendationGraph(self.retrieval, Handle(Recommender()))
         self.runner = Handle(Runner())
-        self.assets = AssetGraph(self.image, self.retrieval, self.runner)
+        self.assets = AssetGraph(self.places, self.videos, self.runner)
+        self.processing = ProcessingGraph(self.image, self.videos, self.retrieval)
+        self.jobs = JobGraph(self.places)
 
     @property
     def catalog(self) -> Any:

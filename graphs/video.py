@@ -1,0 +1,195 @@
+"""A video is decoded once; the frames and clips chosen on the way go to every annotator while decoding goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphs.calls import call, stream
+from graphs.image import ImageGraph, parse
+from graphs.looking import ANNOTATORS, Look
+from graphs.retrieval import Places
+from graphs.uploads import check_video, digest_of
+from graphs.video_answers import annotation
+from serve_app.annotation.watch import Clip, Clips, Done, Event, Opened, Plan, Progress, Scene, Second, Still
+from serve_app.annotation.watch_process import probe, watch
+from serve_app.catalog import Files
+from serve_app.errors import Problem
+from serve_app.media.video import Limits, VideoInfo
+from serve_app.wire import ports, schemas
+
+SILENT_S = 120.0
+"""Without any progress for so long, a video is given up."""
+
+Update = schemas.VideoProgress | schemas.VideoAnnotation
+
+
+@dataclass(frozen=True)
+class Request:
+    """A stored video to annotate: its path among the files, its hash, and what is asked of it."""
+
+    file: str
+    sha256: str
+    annotators: tuple[str, ...]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How videos are read: the scene detector, the longest scene and what a file may ask for."""
+
+    detector: str
+    max_scene_s: float
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class VideoGraph:
+    """Annotation of stored videos; it runs where the decoder runs, with the annotators' handles.
+
+    ``actions`` is None where no model of this application can tell.
+    """
+
+    image: ImageGraph
+    actions: object
+    places: Places
+    reading: Reading
+
+    async def probe(self, file: str) -> VideoInfo:
+        """The facts of a stored video; raises ``Problem`` where it cannot be read."""
+        async with _near(self.places.files, file) as descriptor:
+            return await probe(descriptor, self.reading.limits)
+
+    async def annotate(self, request: Request) -> AsyncIterator[Update]:
+        """Progress while it lasts, the annotation as the last item. The same file and seed give the same answer."""
+        course = Course(Look(self.image, self.actions, request.annotators))
+        try:
+            async with (
+                _near(self.places.files, request.file) as descriptor,
+                aclosing(watch(descriptor, self._plan(request))) as events,
+            ):
+                async for event in events:
+                    await course.take(event)
+                    if isinstance(event, Opened | Progress):
+                        yield course.progress()
+            async for _ in course.look.crew.drained():
+                yield course.progress()
+        finally:
+            course.look.crew.stop()
+        yield course.annotation(request.sha256)
+
+    def _plan(self, request: Request) -> Plan:
+        row, clips = self.image.models.rows.get("video_action_recognition"), None
+        if row and row.video and self.actions and "actions" in request.annotators:
+            clips = Clips(row.video.frames, row.video.short_side, row.video.crop, row.video.window_s)
+        return Plan(
+            seed=request.seed, detector=self.reading.detector, max_scene_s=self.reading.max_scene_s,
+            stills=not {"objects", "concerns", "embedding"}.isdisjoint(request.annotators),
+            seconds="faces" in request.annotators, clips=clips, limits=self.reading.limits,
+        )  # fmt: skip
+
+
+@dataclass
+class Course:
+    """One video on its way through the graph."""
+
+    look: Look
+    started: float = field(default_factory=time.perf_counter)
+    info: VideoInfo | None = None
+    frames: Progress | None = None
+    scenes: list[Scene] = field(default_factory=list)
+    done: Done | None = None
+
+    async def take(self, event: Event) -> None:
+        """Note an event, or send its frames off; that waits while all hands are full and so holds the decoder back."""
+        match event:
+            case Opened():
+                self.info = event.info
+            case Progress():
+                self.frames = event
+            case Scene():
+                self.scenes.append(event)
+            case Still():
+                await self.look.at_still(event)
+            case Second():
+                await self.look.at_second(event)
+            case Clip():
+                await self.look.at_clip(event)
+            case Done():
+                self.done = event
+
+    def progress(self) -> schemas.VideoProgress:
+        frames, expected = (self.frames.frames, self.frames.expected) if self.frames else (0, None)
+        share = min(1.0, frames / expected) if expected else None
+        return schemas.VideoProgress(frames=frames, expected=expected, progress=share, scenes=len(self.scenes))
+
+    def annotation(self, sha256: str) -> schemas.VideoAnnotation:
+        """The whole answer; raises ``Problem`` as :meth:`Look.results` does."""
+        if self.info is None or self.done is None:
+            raise Problem("internal", "the decoder ended without a word")
+        look = self.look
+        stage = schemas.StageTimes(
+            load_s=self.done.decode_s,
+            annotate_s=look.ended - look.began if look.began and look.ended else 0.0,
+            total_s=time.perf_counter() - self.started,
+        )
+        return annotation(self.info, sha256, self.scenes, self.done, look.results(self.scenes), stage)
+
+
+@dataclass(frozen=True)
+class VideoCalls:
+    """The graph of videos as the doors and the jobs reach it: through the scene splitter, where it runs."""
+
+    splitter: Any
+    places: Places
+
+    def parse_annotators(self, names: str | None) -> tuple[str, ...]:
+        """``objects,faces`` to a tuple; all when None; ``bad_request`` for a name that is not an annotator."""
+        return parse(names, (*ANNOTATORS, "scenes"), "videos")
+
+    async def annotate(self, upload: ports.Upload, annotators: Sequence[str], seed: int) -> AsyncIterator[Update]:
+        """Progress, and the annotation as the last item, of a video that is not kept."""
+        check_video(upload)
+        sha256 = await asyncio.to_thread(digest_of, upload.file)
+        files = self.places.files
+        upload.file.seek(0)
+        file = await asyncio.to_thread(files.put, upload.file, "", transient=True)
+        try:
+            async with aclosing(self.stored(Request(file, sha256, tuple(annotators), seed))) as updates:
+                async for update in updates:
+                    yield update
+        finally:
+            await asyncio.shield(asyncio.to_thread(files.delete, [file]))
+
+    async def stored(self, request: Request) -> AsyncIterator[Update]:
+        """The same of a stored file. Raises ``Problem``; what ends early is ``overloaded``, for another try."""
+        last: Update | None = None
+        async with aclosing(stream(self.splitter, "annotate", request, timeout_s=SILENT_S)) as updates:
+            async for last in updates:
+                yield last
+        if not isinstance(last, schemas.VideoAnnotation):
+            raise Problem("overloaded", "the video's reader went away; try again")
+
+    async def probe(self, file: str) -> VideoInfo:
+        """The facts of a stored video; raises ``Problem`` where it cannot be read."""
+        info: VideoInfo = await call(self.splitter.probe, file)
+        return info
+
+
+@asynccontextmanager
+async def _near(files: Files, path: str) -> AsyncIterator[int]:
+    """A descriptor of a stored file, on this machine: what lies elsewhere is copied here first."""
+    with await asyncio.to_thread(files.open, path) as stored:
+        if files.local:
+            yield stored.fileno()
+            return
+        with tempfile.TemporaryFile() as copy:
+            await asyncio.to_thread(shutil.copyfileobj, stored, copy)
+            copy.flush()
+            yield copy.fileno()

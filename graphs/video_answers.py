@@ -1,0 +1,124 @@
+"""What the annotators found in a video, in the shapes that a client sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from graphs.image import DISTURBING
+from serve_app.annotation.timeline import Sighting, in_time, unique
+from serve_app.annotation.watch import Done, Scene
+from serve_app.errors import Problem
+from serve_app.media.video import VideoInfo
+from serve_app.retrieval.hits import Floats
+from serve_app.wire import schemas
+
+
+@dataclass
+class Findings:
+    """One annotator's: what it saw, by time or by scene, and what went wrong on the way."""
+
+    sightings: list[Sighting] = field(default_factory=list)
+    vectors: dict[int, Floats] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+    asked: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def unavailable(self) -> Problem | None:
+        return next((problem for problem in self.problems if problem.code == "unavailable"), None)
+
+    @property
+    def failed(self) -> Problem | None:
+        """Why it answered for no frame at all; an annotator that nobody asked has not failed."""
+        return self.problems[0] if self.problems and len(self.problems) >= self.asked else None
+
+    @property
+    def momentary(self) -> Problem | None:
+        """Why it answered for no frame, where another try may mend it."""
+        return self.failed if self.failed and self.failed.code in ("overloaded", "deadline") else None
+
+    def refusal(self) -> schemas.TaskResult | None:
+        """The answer of an annotator that has none."""
+        problem = self.unavailable or self.failed
+        if problem is None:
+            return None
+        status = "unavailable" if problem.code == "unavailable" else "failed"
+        return schemas.TaskResult(status=status, error=f"{problem.code}: {problem.detail}", remedy=problem.remedy)
+
+    def shortfall(self) -> str | None:
+        """What to say where some frames got no answer."""
+        if not self.problems:
+            return None
+        first = self.problems[0]
+        return f"{len(self.problems)} of {self.asked} frames got no answer: {first.code}: {first.detail}"
+
+
+def objects(findings: Findings) -> schemas.TaskResult:
+    """Each label once, with its best moment and all its times."""
+    labels = [
+        _label(seen.best).model_copy(update={"times": [_occurrence(each) for each in seen.times]})
+        for seen in unique(findings.sightings)
+    ]
+    return schemas.TaskResult(status="ok", labels=labels)
+
+
+def faces(findings: Findings) -> schemas.TaskResult:
+    """Every occurrence is a label of its own: two faces called "unknown" may be two people."""
+    return schemas.TaskResult(status="ok", labels=[_label(each) for each in in_time(findings.sightings)])
+
+
+def concerns(findings: Findings, scenes: Sequence[Scene], disturbs: Callable[[float], bool]) -> schemas.TaskResult:
+    """A label for each disturbing scene; the score is that of the worst."""
+    labels = [
+        schemas.Label(
+            label=DISTURBING, confidence=score, start_s=scenes[number].start_s, end_s=scenes[number].end_s
+        )
+        for number, score in sorted(findings.scores.items())
+        if disturbs(score)
+    ]  # fmt: skip
+    return schemas.TaskResult(
+        status="ok", labels=labels, is_disturbing=bool(labels), score=max(findings.scores.values(), default=0.0)
+    )
+
+
+def embeddings(findings: Findings, scenes: Sequence[Scene]) -> schemas.TaskResult:
+    """The vector of one frame of each scene."""
+    found = [
+        schemas.SceneEmbedding(
+            start_s=scenes[number].start_s, end_s=scenes[number].end_s, embedding=vector.tolist()
+        )
+        for number, vector in sorted(findings.vectors.items())
+    ]  # fmt: skip
+    return schemas.TaskResult(status="ok", embeddings=found)
+
+
+def annotation(
+    info: VideoInfo, sha256: str, scenes: Sequence[Scene], done: Done, results: dict[str, schemas.TaskResult],
+    stage: schemas.StageTimes,
+) -> schemas.VideoAnnotation:  # fmt: skip
+    """The whole answer."""
+    media = schemas.MediaInfo(
+        media_type=info.media_type, sha256=sha256, width=info.width, height=info.height, duration_s=done.duration_s
+    )
+    read = schemas.Decoded(frames=done.frames, expected=done.expected, errors=done.errors, complete=done.complete)
+    return schemas.VideoAnnotation(
+        asset=media, results=results, scenes=[span(scene) for scene in scenes], decoded=read, stage=stage
+    )
+
+
+def span(scene: Scene) -> schemas.SceneSpan:
+    return schemas.SceneSpan(
+        start_s=scene.start_s, end_s=scene.end_s, start_frame=scene.start_frame, end_frame=scene.end_frame
+    )
+
+
+def _label(sighting: Sighting) -> schemas.Label:
+    return schemas.Label(label=sighting.label.label, **_occurrence(sighting).model_dump())
+
+
+def _occurrence(sighting: Sighting) -> schemas.Occurrence:
+    return schemas.Occurrence(
+        confidence=sighting.label.confidence, timestamp_s=sighting.timestamp_s, start_s=sighting.start_s,
+        end_s=sighting.end_s, box=sighting.label.box,
+    )  # fmt: skip
