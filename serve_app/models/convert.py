@@ -69,17 +69,19 @@ def convert_slowfast(files: dict[str, Path], video: Video, out: Path) -> None:
     ``files`` has ``checkpoint`` (as PyTorchVideo publishes it) and, where the row does not list the labels, the
     ``classnames`` published with it. Raises :class:`UnusableFile` where one of them is not what the row says.
     """
-    from serve_app.models.slowfast import SlowFastConfig, export_slowfast, load_slowfast
+    from serve_app.models.slowfast import export_slowfast
+    from serve_app.models.slowfast_checkpoint import load_slowfast
 
     try:
         labels = video.labels if isinstance(video.labels, list) else class_names(files["classnames"])
     except ValueError as error:
         raise UnusableFile("classnames", str(error)) from None
-    config = SlowFastConfig(classes=len(labels), frames=video.frames, crop=video.crop, alpha=video.alpha)
     try:
-        model = load_slowfast(files["checkpoint"], config)
+        model = load_slowfast(files["checkpoint"], frames=video.frames, crop=video.crop, alpha=video.alpha)
     except ValueError as error:
         raise UnusableFile("checkpoint", str(error)) from None
+    if model.config.classes != len(labels):
+        raise UnusableFile("checkpoint", f"it has {model.config.classes} classes, there are {len(labels)} labels")
     export_slowfast(model, out / SLOWFAST)
     export_slowfast(model, out / SLOWFAST_HALF, half=True)
     (out / SLOWFAST_LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
 
 import torch
 from torch import Tensor, nn
@@ -106,28 +105,6 @@ def slow_frames(frames: int, alpha: int) -> Tensor:
     The reference's transform (PackPathway) does the same.
     """
     return torch.linspace(0, frames - 1, frames // alpha).long()
-
-
-def load_slowfast(checkpoint: Path, config: SlowFastConfig) -> SlowFast:
-    """The network of a PyTorchVideo checkpoint, ready to infer; no code of the file is run.
-
-    Raises ValueError where the file is no such checkpoint or has other keys or shapes than ``config``.
-    """
-    try:
-        loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (MemoryError, OSError):
-        raise
-    except Exception as error:  # torch has no class for "this is no checkpoint"; which one comes depends on the bytes
-        raise ValueError(f"{checkpoint.name} cannot be read as tensors: {shorten(str(error), 200)}") from None
-    state = loaded.get("model_state") if isinstance(loaded, dict) else None
-    if not isinstance(state, dict):
-        raise ValueError(f"{checkpoint.name} has no model_state")
-    model = SlowFast(config)
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"{checkpoint.name} does not fit: {shorten(str(error), 400)}") from None
-    return model.eval()
 
 
 def export_slowfast(model: SlowFast, path: Path, *, half: bool = False) -> None:
