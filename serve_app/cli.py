@@ -4,66 +4,75 @@ from __future__ import annotations
 
 import importlib.resources
 import io
-import json
 import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from serve_app import cli_index, cli_models, cli_serve
-from serve_app.client import Client
+from serve_app import cli_annotate, cli_index, cli_jobs, cli_models, cli_serve
+from serve_app.cli_common import (
+    DEFAULT_URL,
+    AsJson,
+    Url,
+    complain,
+    connect,
+    err,
+    fail,
+    out,
+    say_json,
+    shape,
+    show_columns,
+    span,
+)
 from serve_app.config import check_config
 from serve_app.errors import Problem
 
 app = typer.Typer(
-    help="Annotate pictures, index and search them. Most commands talk to a running service: make run.",
+    help="Annotate pictures and videos, index and search them. Most commands talk to a running service: make run.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_models.app, name="models")
 
-Url = Annotated[str, typer.Option(help="where the service answers", envvar="MEDIAVERSE_URL")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 EXAMPLES = (
     "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "horse.png", "motorcycle_left.png", "page.png",
     "rocket.jpg",
 )  # fmt: skip
-DEFAULT_URL = "http://127.0.0.1:8000"
-
-out = Console(highlight=False, soft_wrap=True, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 @app.command()
 def annotate(
-    files: Annotated[list[Path], typer.Argument(help="pictures")],
+    files: Annotated[list[Path], typer.Argument(help="pictures and videos")],
     annotators: Annotated[str | None, typer.Option(help="such as objects,faces; all when left out")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="chooses the frames of a video that are looked at")] = 0,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in pictures, without storing them."""
+    """Say what is in pictures and videos, and when in a video, without storing them."""
     failed = False
-    with _connect(url, as_json) as client:
+    with connect(url, as_json) as client:
         for file in files:
             try:
-                answer = client.annotate(file, annotators)
+                answer = cli_annotate.annotate(client, file, annotators, seed)
             except Problem as problem:
                 failed = True
-                _say_json({"file": str(file), "error": _shape(problem)}) if as_json else _complain(f"{file}: ", problem)
+                say_json({"file": str(file), "error": shape(problem)}) if as_json else complain(f"{file}: ", problem)
                 continue
-            _say_json({"file": str(file)} | answer) if as_json else _show_annotation(file, answer)
+            say_json({"file": str(file)} | answer) if as_json else cli_annotate.show(file, answer)
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
 def index(
-    directory: Annotated[Path, typer.Argument(help="a folder of pictures and texts", exists=True, file_okay=False)],
+    directory: Annotated[
+        Path, typer.Argument(help="a folder of pictures, videos and texts", exists=True, file_okay=False)
+    ],
     owner: Annotated[str, typer.Option(help="whose they are")],
     replace: Annotated[bool, typer.Option(help="put changed files in the place of their old versions")] = False,
     wait: Annotated[bool, typer.Option(help="wait until everything is annotated and searchable")] = True,
@@ -72,12 +81,12 @@ def index(
 ) -> None:
     """Store and index a folder. Run it again to go on where it stopped: what is indexed is skipped."""
     try:
-        with _connect(url, as_json) as client:
+        with connect(url, as_json) as client:
             report = cli_index.index(client, directory, owner, replace=replace, wait=wait, console=err)
     except Problem as problem:
-        _fail(problem, as_json)
+        fail(problem, as_json)
     if as_json:
-        _say_json(report.shape())
+        say_json(report.shape())
     else:
         for name, why in report.failed:
             err.print(f"[red]{escape(name)}[/]: {escape(why)}")
@@ -98,20 +107,17 @@ def search(
     """Find by words or by a picture."""
     options = {"k": k, "filter": filter, "username": user, "min_score": _number(min_score)}
     try:
-        with _connect(url, as_json) as client:
+        with connect(url, as_json) as client:
             is_file = os.path.isfile(query)  # unlike a Path's, it takes names that no file could have
             answer = client.search_file(Path(query), **options) if is_file else client.search_text(query, **options)
     except Problem as problem:
-        _fail(problem, as_json)
+        fail(problem, as_json)
     if as_json:
-        _say_json(answer)
+        say_json(answer)
         return
-    for modality in ("image", "text"):
-        ranking = answer.get(modality) or {"contents": [], "scores": []}
-        rows = [(f"{score:.3f}", name) for name, score in zip(ranking["contents"], ranking["scores"], strict=True)]
-        if rows:
-            _show_columns(("score", modality), *rows)
-    if not any((answer.get(modality) or {}).get("contents") for modality in ("image", "text")):
+    for modality in ("image", "text", "video"):
+        _show_ranking(modality, answer.get(modality) or {"contents": [], "scores": []})
+    if not any((answer.get(modality) or {}).get("contents") for modality in ("image", "text", "video")):
         out.print("nothing found")
     if answer.get("truncated"):
         err.print("[yellow]the text is longer than the model reads; its beginning was searched[/]")
@@ -158,7 +164,7 @@ def serve(
     try:
         status = cli_serve.serve(config, err)
     except Problem as problem:
-        _fail(problem, as_json=False)
+        fail(problem, as_json=False)
     raise typer.Exit(status)
 
 
@@ -169,7 +175,7 @@ def check(
     """Refuse unknown keys, wrong types and over-committed shares in a Serve file and its tables, with their paths."""
     faults = check_config(config)
     if as_json:
-        _say_json({"ok": not faults, "faults": faults})
+        say_json({"ok": not faults, "faults": faults})
     else:
         for fault in faults:
             err.print(f"[red]{escape(fault)}[/]")
@@ -178,11 +184,16 @@ def check(
     raise typer.Exit(1 if faults else 0)
 
 
-def _connect(url: str, as_json: bool) -> Client:
-    try:
-        return Client(url)
-    except Problem as problem:
-        _fail(problem, as_json)
+def _show_ranking(modality: str, ranking: dict[str, Any]) -> None:
+    """A row a hit: its score, in a video the moment, and the id."""
+    scores = [f"{score:.3f}" for score in ranking["scores"]]
+    if not scores:
+        return
+    if "moments" in ranking:
+        moments = map(span, ranking["moments"])
+        show_columns(("score", "moment", modality), *zip(scores, moments, ranking["contents"], strict=True))
+    else:
+        show_columns(("score", modality), *zip(scores, ranking["contents"], strict=True))
 
 
 def _number(text: str | None) -> float | str | None:
@@ -192,47 +203,6 @@ def _number(text: str | None) -> float | str | None:
         return float(text)
     except ValueError:
         raise typer.BadParameter("a number, or auto", param_hint="--min-score") from None
-
-
-def _show_annotation(file: Path, answer: dict[str, Any]) -> None:
-    asset = answer["asset"]
-    out.print(f"[bold]{escape(str(file))}[/] {asset['media_type']} {asset['width']}x{asset['height']}")
-    _show_columns(("annotator", "answer"), *((name, _sentence(result)) for name, result in answer["results"].items()))
-
-
-def _show_columns(head: tuple[str, str], *rows: tuple[str, str]) -> None:
-    """Two columns, the second as long as it is: what is cut off cannot be copied."""
-    width = max(len(first) for first, _ in (head, *rows))
-    out.print(f"{head[0]:<{width}}  {head[1]}", style="bold", markup=False)
-    for first, second in rows:
-        out.print(f"{first:<{width}}  {second}", markup=False)
-
-
-def _sentence(result: dict[str, Any]) -> str:
-    if result["status"] != "ok":
-        return f"{result['status']}: {result.get('remedy') or result.get('error')}"
-    if "embedding" in result:
-        return f"a vector of {len(result['embedding'])} numbers"
-    seen = [f"{label['label']} {label['confidence']:.2f}" for label in result["labels"]]
-    return ", ".join(seen) or "nothing"
-
-
-def _shape(problem: Problem) -> dict[str, Any]:
-    return {"code": problem.code, "detail": problem.detail, "remedy": problem.remedy}
-
-
-def _say_json(body: Any) -> None:
-    sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
-
-
-def _complain(before: str, problem: Problem) -> None:
-    remedy = f"\n{problem.remedy}" if problem.remedy else ""
-    err.print(f"[red]{escape(before)}{escape(problem.detail)}[/] ({problem.code}){escape(remedy)}")
-
-
-def _fail(problem: Problem, as_json: bool) -> NoReturn:
-    _say_json({"error": _shape(problem)}) if as_json else _complain("", problem)
-    raise typer.Exit(1)
 
 
 def main() -> None:

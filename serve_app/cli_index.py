@@ -18,6 +18,8 @@ from serve_app.errors import Problem
 
 _AT_ONCE = 4
 _WAIT_S = 600.0
+_PAUSES_S = (0.1, 1.0)
+"""Between two looks at an asset: at first, and at most."""
 
 
 @dataclass
@@ -94,16 +96,26 @@ def _note(report: Report, id: str, outcome: str | Problem) -> None:
         (report.added if outcome == "added" else report.skipped).append(id)
 
 
+def _moves(client: Client) -> list[Any]:
+    """How far the jobs are that are being done."""
+    return [(job["id"], job["attempts"], job["progress"], job.get("detail")) for job in client.jobs("running")]
+
+
 def _wait(client: Client, report: Report, progress: Progress) -> None:
-    """Until every added asset is ready or failed, for at most ten minutes without progress."""
+    """Until every added asset is ready or failed, for at most ten minutes in which no job of the service moves."""
     waiting = progress.add_task("annotating", total=len(report.added))
-    pending, last = list(report.added), time.monotonic()
+    pending, last, pause_s = list(report.added), time.monotonic(), _PAUSES_S[0]
+    moves: list[Any] = []
     while pending and time.monotonic() - last < _WAIT_S:
         asset = client.asset(pending[0])
         if asset["state"] == "processing":
-            time.sleep(0.1)
+            # A video may take hours, or stand behind one that does; what counts is that the work goes on.
+            if (now := _moves(client)) != moves:
+                moves, last = now, time.monotonic()
+            time.sleep(pause_s)
+            pause_s = min(_PAUSES_S[1], pause_s * 1.5)
             continue
-        id, last = pending.pop(0), time.monotonic()
+        id, last, pause_s = pending.pop(0), time.monotonic(), _PAUSES_S[0]
         if asset["state"] == "failed":
             errors = [stage["error"] for stage in asset["stages"].values() if stage.get("error")]
             report.added.remove(id)

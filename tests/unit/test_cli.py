@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +18,6 @@ import click
 import numpy as np
 import pytest
 import typer
-import uvicorn
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
@@ -29,8 +27,8 @@ from serve_app.errors import Problem
 from serve_app.models.embedded.held_out import WORLD
 from serve_app.models.embedded.scenes import Mix, generate
 from serve_app.wire import schemas
-from serve_app.wire.http import create_app
 from serve_app.wire.ports import NewAsset, Services
+from tests.unit.wire.door import Jobs, serving
 from tests.unit.wire.test_http import Fake
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,14 +95,8 @@ def shelf() -> Shelf:
 @pytest.fixture
 def url(shelf: Shelf) -> Iterator[str]:
     """The address of the real door over ``shelf``."""
-    services = Services(*[shelf] * 7)
-    server = uvicorn.Server(uvicorn.Config(create_app(services), log_config=None, lifespan="off", ws="none"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with serving(Services(*[shelf] * 6, Jobs())) as address:
+        yield address
 
 
 @pytest.fixture
