@@ -180,7 +180,8 @@ def test_a_new_attempt_begins_without_the_progress_of_the_last(catalog: Catalog,
 
 @pytest.mark.parametrize("running", [False, True])
 def test_a_cancelled_job_fails_what_its_asset_still_waits_for(catalog: Catalog, clock: Clock, running: bool) -> None:
-    catalog.assets.add(picture(kind="video", description="A dog"))
+    kind = "process_video" if running else "process"
+    catalog.assets.add(picture(kind="video", description="A dog"), job_kind=kind)
     (queued,) = catalog.jobs.page().items
     job = claimed(catalog) if running else queued
     if running:
