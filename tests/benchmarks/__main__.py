@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from tests.benchmarks import batcher, embedded, nearest, report, search, serving, startup, video
+from tests.benchmarks import batcher, embedded, nearest, report, scenes, search, serving, startup, video
 
 BENCHES = {
     "serving": serving.run,
@@ -15,6 +15,7 @@ BENCHES = {
     "startup": startup.run,
     "models": embedded.run,
     "video": video.run,
+    "scenes": scenes.run,
 }
 
 
