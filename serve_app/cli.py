@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.progress import track
 
-from serve_app import cli_annotate, cli_index, cli_jobs, cli_models, cli_serve
+from serve_app import cli_annotate, cli_evaluate, cli_index, cli_jobs, cli_models, cli_serve
 from serve_app.cli_common import (
     DEFAULT_URL,
     AsJson,
@@ -37,6 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_models.app, name="models")
 
