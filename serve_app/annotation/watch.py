@@ -40,7 +40,11 @@ class Clips:
     window_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or not 1 <= self.crop <= self.short_side or (self.window_s or 1.0) <= 0:
+        if (
+            self.frames < 1
+            or not 1 <= self.crop <= self.short_side
+            or (self.window_s is not None and self.window_s <= 0)
+        ):
             raise ValueError(f"no clips can be made as {self}")
 
     def windows(self, length_s: float) -> int:
@@ -306,10 +310,9 @@ class _Scenes:
             yield Still(self._scene, frame.index, frame.time_s, picture, scale)
         if self._ring and (clips := self._plan.clips):
             count = clips.windows(min(end_s - first.time_s, self._plan.max_scene_s))
-            step = (end_s - first.time_s) / count
+            edges = [*np.linspace(first.time_s, end_s, count, endpoint=False).tolist(), end_s]
             for part, pixels in enumerate(self._ring.windows(first.time_s, end_s, count, clips.frames)):
-                begin = first.time_s + part * step
-                yield Clip(self._scene, begin, end_s if part == count - 1 else begin + step, pixels)
+                yield Clip(self._scene, edges[part], edges[part + 1], pixels)
         self._first = self._ring = None
         self._scene += 1
 

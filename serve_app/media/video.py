@@ -113,8 +113,8 @@ class Video:
             return False
         if self._stream.frames:
             return self.decoded + self._skipped >= self._stream.frames
-        start_s = min(self._start_s, (self._container.start_time or 0) / 1_000_000)
-        return self._end_s - start_s >= NEARLY * (self.info.duration_s or 0.0)
+        # Containers that declare no number of frames (Matroska, FLV) count their duration from time 0.
+        return self._end_s >= NEARLY * (self.info.duration_s or 0.0)
 
     def close(self) -> None:
         self._container.close()
