@@ -8,23 +8,26 @@ object registration in the Fourier domain", 2012).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.annotation.scenes_correlation import SHARED_VARIANCE, Pixels, centred_grey, correlation
+from serve_app.annotation.scenes_correlation import SHARED_VARIANCE, Pixels, centred_grey
 
 SIDE = 25
-_PADDED = (64, 64)  # no shift wraps round: at least 2 * SIDE - 1
+_PADDED = (50, 50)  # at least 2 * SIDE - 1, so that no shift wraps round
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame that shows something: its index, its picture and the correlation with the one shown before it."""
+    """A frame that shows something: its index, its picture, the deviation of its greys (with what all pictures are
+    taken to share) and the correlation with the one shown before it."""
 
     frame: int
     picture: Pixels
+    deviation: float
     likeness: float
 
 
@@ -49,7 +52,7 @@ class AdaptiveDetector:
     latency = REACH + 1  # a dissolve is seen one frame late
 
     FLAT_VARIANCE = 4.0
-    CONTRASTY_VARIANCE = 400.0
+    CONTRAST = 20.0  # grey levels of deviation
     # Calibrated on generated clips over photographs other than those of the benchmark.
     CUT_LIKENESS = 0.55  # of any two frames across a cut
     SHIFT_LIKENESS = 0.78  # of two pictures of different scenes at the best shift
@@ -69,9 +72,10 @@ class AdaptiveDetector:
 
     def push(self, thumbnail: NDArray[np.uint8]) -> list[int]:
         picture = _small(thumbnail)
-        if picture @ picture >= self.FLAT_VARIANCE * len(picture):
-            likeness = correlation(self._shown[-1].picture, picture) if self._shown else 0.0
-            self._shown.append(Shown(self._frames, picture, likeness))
+        variance = float(picture @ picture) / len(picture)
+        if variance >= self.FLAT_VARIANCE:
+            shown = Shown(self._frames, picture, sqrt(variance + SHARED_VARIANCE), 0.0)
+            self._shown.append(replace(shown, likeness=_alike(self._shown[-1], shown)) if self._shown else shown)
         self._frames += 1
         return self._decide(self._frames - 1 - self.REACH)
 
@@ -106,8 +110,7 @@ class AdaptiveDetector:
 
     def _is_contrasty(self, at: int) -> bool:
         """A first picture that jumps out of a flat leader, and does not fade in."""
-        picture = self._shown[at].picture
-        return bool(picture @ picture >= self.CONTRASTY_VARIANCE * len(picture))
+        return self._shown[at].deviation >= self.CONTRAST
 
     def _is_cut(self, at: int) -> bool:
         now = self._shown[at]
@@ -118,7 +121,7 @@ class AdaptiveDetector:
         if around and 1 - now.likeness < self.CUT_STANDS_OUT * float(np.mean(around)):
             return False
         before, after = self._shown[first:at], self._shown[at:last]
-        if any(correlation(a.picture, b.picture) >= self.CUT_LIKENESS for a in before for b in after):
+        if any(_alike(a, b) >= self.CUT_LIKENESS for a in before for b in after):
             return False
         return shifted_correlation(before[-1].picture, now.picture) < self.SHIFT_LIKENESS
 
@@ -130,19 +133,21 @@ class AdaptiveDetector:
             first, last = at - span, at + span
             if first < 0 or last >= len(self._shown) or self._shown[at].frame - self._last <= span:
                 continue
-            old, new = self._shown[first].picture, self._shown[last].picture
-            change = 1 - correlation(old, new)
+            change = 1 - _alike(self._shown[first], self._shown[last])
             if change <= 1 - self.ENDS_LIKENESS or change < self.DISSOLVE_STANDS_OUT * self._change_around(first, last):
                 continue
             if min(one.likeness for one in self._shown[first + 1 : last + 1]) < self.STEP_LIKENESS:
                 continue
+            old, new = self._shown[first].picture, self._shown[last].picture
             between = np.stack([one.picture for one in self._shown[first + 1 : last]])
             shares, residual = blend(old, new, between)
-            if residual.mean() > self.BLEND_RESIDUAL or shifted_correlation(old, new) >= self.SHIFT_LIKENESS:
+            if residual.mean() > self.BLEND_RESIDUAL:
                 continue
             late = span - 1 - int((shares < 0.5).sum())
             if late not in (0, 1):
                 return None
+            if shifted_correlation(old, new) >= self.SHIFT_LIKENESS:
+                continue
             self._settled = self._shown[at + span].frame
             return self._shown[at].frame - late
         return None
@@ -150,7 +155,13 @@ class AdaptiveDetector:
     def _change_around(self, first: int, last: int) -> float:
         """The lesser change over as many frames before ``first`` or after ``last`` as lie between, if so many are."""
         pairs = [(max(2 * first - last, 0), first), (last, min(2 * last - first, len(self._shown) - 1))]
-        return min(1 - correlation(self._shown[a].picture, self._shown[b].picture) for a, b in pairs)
+        return min(1 - _alike(self._shown[a], self._shown[b]) for a, b in pairs)
+
+
+def _alike(one: Shown, other: Shown) -> float:
+    """``scenes_correlation.correlation`` of pictures whose deviations are known."""
+    covariance = float(one.picture @ other.picture) / len(one.picture) + SHARED_VARIANCE
+    return covariance / (one.deviation * other.deviation)
 
 
 def blend(old: Pixels, new: Pixels, between: Pixels) -> tuple[Pixels, Pixels]:
