@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from tests.benchmarks import batcher, embedded, nearest, report, scenes, search, serving, startup, video
+from tests.benchmarks import actions, batcher, embedded, nearest, report, scenes, search, serving, startup, video
 
 BENCHES = {
     "serving": serving.run,
@@ -14,6 +14,7 @@ BENCHES = {
     "nearest": nearest.run,
     "startup": startup.run,
     "models": embedded.run,
+    "actions": actions.run,
     "video": video.run,
     "scenes": scenes.run,
 }
