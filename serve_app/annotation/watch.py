@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.annotation.clip_ring import ClipRing
-from serve_app.annotation.scenes import DETECTORS, SIZE, SceneDetector
+from serve_app.annotation.scenes import DEFAULT, DETECTORS, SIZE, SceneDetector
 from serve_app.errors import Problem
 from serve_app.media.frames import Frame, Painter, memory, stored
 from serve_app.media.video import Limits, VideoInfo
@@ -56,7 +56,7 @@ class Plan:
     """What is wanted of a video."""
 
     seed: int = 0
-    detector: str = "correlation"
+    detector: str = DEFAULT
     """A name in ``scenes.DETECTORS``."""
     max_scene_s: float = 10.0
     """Longer scenes are cut; only a single frame may be shown longer than that."""

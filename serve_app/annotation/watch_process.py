@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 
@@ -23,7 +23,7 @@ _EVENTS: dict[str, Callable[..., Event]] = {
 }
 
 
-async def watch(file: str | int, plan: Plan, idle_s: float = IDLE_S) -> AsyncIterator[Event]:
+async def watch(file: str | int, plan: Plan, idle_s: float = IDLE_S) -> AsyncGenerator[Event, None]:
     """The events of one pass over ``file``, a path or an open descriptor of a regular file, ending in ``Done``.
 
     The decoder stops while no event is asked for, and is killed when the iterator is closed or its task cancelled.
