@@ -17,7 +17,8 @@ from graphs.image import ImageGraph
 from graphs.looking import ANNOTATORS
 from graphs.retrieval import RetrievalGraph
 from graphs.video import Request, VideoCalls
-from serve_app.catalog import Asset, Catalog, Content, Files, Job, LeaseLostError, Moment, Tag
+from serve_app.catalog import Asset, Catalog, Content, Files, Job, Key, LeaseLostError, Moment, Tag
+from serve_app.catalog.rows import StageName
 from serve_app.errors import Problem
 from serve_app.wire import schemas
 
@@ -122,24 +123,24 @@ class ProcessingGraph:
             if job.kind.startswith("process"):
                 annotated = asset.kind in ("image", "video")
                 for stage in ("preview", "adapt") if annotated else ("annotate", "preview", "adapt"):
-                    await asyncio.to_thread(self._catalog.assets.set_stage, asset.id, stage, "skipped")
+                    await asyncio.to_thread(self._catalog.jobs.set_stage, job, stage, "skipped")
                 if annotated:
-                    annotation = await self._stage(asset.id, "annotate", lambda: self._annotate(asset, hold))
-            await self._stage(asset.id, "index", lambda: self._index(asset, annotation, hold))
+                    annotation = await self._stage(job, "annotate", lambda: self._annotate(asset, hold))
+            await self._stage(job, "index", lambda: self._index(asset, annotation, hold))
         except Problem as problem:
             return None if problem.code == "not_found" else f"{problem.code}: {problem.detail}"
         return None
 
-    async def _stage(self, id: str, stage: Any, work: Callable[[], Awaitable[Any]]) -> Any:
-        set_stage = self._catalog.assets.set_stage
-        await asyncio.to_thread(set_stage, id, stage, "running")
+    async def _stage(self, job: Job, stage: StageName, work: Callable[[], Awaitable[Any]]) -> Any:
+        set_stage = self._catalog.jobs.set_stage
+        await asyncio.to_thread(set_stage, job, stage, "running")
         try:
             done = await patiently(work)
         except Problem as problem:
             error = f"{problem.code}: {problem.detail}" + (f"; {problem.remedy}" if problem.remedy else "")
-            await asyncio.to_thread(set_stage, id, stage, "failed", error)
+            await asyncio.to_thread(set_stage, job, stage, "failed", error)
             raise
-        await asyncio.to_thread(set_stage, id, stage, "ready")
+        await asyncio.to_thread(set_stage, job, stage, "ready")
         return done
 
     async def _annotate(self, asset: Asset, hold: Hold) -> schemas.Annotation:
@@ -182,15 +183,12 @@ class ProcessingGraph:
         kept = {"scenes": [scene.model_dump() for scene in scenes]}
         await asyncio.to_thread(self._catalog.annotations.put, asset.id, SCENES, kept, [])
         moments = [Moment(**scene.model_dump()) for scene in scenes]
-        await asyncio.to_thread(self._catalog.contents.put_moments, asset.id, moments)
+        await asyncio.to_thread(self._catalog.contents.put_moments, asset.id, moments, sha256=asset.sha256)
 
     async def _index(self, asset: Asset, annotation: schemas.Annotation | None, hold: Hold) -> None:
-        moments = []
-        for content in await asyncio.to_thread(self._catalog.contents.of_asset, asset.id):
-            if await asyncio.to_thread(self._catalog.vectors.has, *_key(content), self._revision):
-                continue
+        missing = await asyncio.to_thread(self._catalog.vectors.missing_of_asset, asset.id, self._revision)
+        for content in missing:
             if content.modality == "video":
-                moments.append(content)
                 continue
             embedding = annotation.results["cross_modal_embedding"].embedding if annotation else None
             if content.modality == "image" and embedding is not None:
@@ -199,8 +197,8 @@ class ProcessingGraph:
                 text = content.text.encode() if content.text is not None else None
                 data = text or await asyncio.to_thread(self._files.read, str(content.file))
                 vector = await self.retrieval.embed(content.modality, data)
-            await asyncio.to_thread(self._catalog.vectors.put, *_key(content), self._revision, vector)
-        if moments:
+            await asyncio.to_thread(self._catalog.vectors.put_many, [(_key(content), vector)], self._revision)
+        if moments := [content for content in missing if content.modality == "video"]:
             await self._index_moments(asset, moments, annotation, hold)
 
     async def _index_moments(
@@ -211,19 +209,21 @@ class ProcessingGraph:
             annotation = await self._watch(asset, ("embedding",), "index", hold)
         result = annotation.results["cross_modal_embedding"]
         vectors = {(each.start_s, each.end_s): each.embedding for each in result.embeddings or []}
-        found = [(content, vectors.get((content.start_s, content.end_s))) for content in moments]
-        for content, vector in found:
-            if vector is not None:
-                row = np.asarray(vector, np.float32)
-                await asyncio.to_thread(self._catalog.vectors.put, *_key(content), self._revision, row)
-        if missing := sum(vector is None for _, vector in found):
+        found = [
+            (_key(content), np.asarray(vectors[content.start_s, content.end_s], np.float32))
+            for content in moments
+            if (content.start_s, content.end_s) in vectors
+        ]
+        await asyncio.to_thread(self._catalog.vectors.put_many, found, self._revision)
+        if len(found) < len(moments):
             code = "unavailable" if result.status == "unavailable" else "unprocessable"
             why = result.error or "the file gives other scenes than before"
-            raise Problem(code, f"{missing} of {len(found)} scenes have no vector: {why}", result.remedy)
+            missing = len(moments) - len(found)
+            raise Problem(code, f"{missing} of {len(moments)} scenes have no vector: {why}", result.remedy)
 
 
-def _key(content: Content) -> tuple[Any, ...]:
-    return content.owner, content.modality, content.sha256
+def _key(content: Content) -> Key:
+    return Key(content.owner, content.modality, content.sha256)
 
 
 def _tags(task: str, result: schemas.TaskResult) -> list[Tag]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import io
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import track
 
-from serve_app import cli_annotate, cli_evaluate, cli_index, cli_jobs, cli_models, cli_serve
+from serve_app import cli_annotate, cli_evaluate, cli_examples, cli_index, cli_jobs, cli_models, cli_serve
 from serve_app.cli_common import (
     DEFAULT_URL,
     AsJson,
@@ -40,11 +37,6 @@ app = typer.Typer(
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_models.app, name="models")
-
-EXAMPLES = (
-    "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "horse.png", "motorcycle_left.png", "page.png",
-    "rocket.jpg",
-)  # fmt: skip
 
 
 @app.command()
@@ -130,31 +122,18 @@ def examples(
     scenes: Annotated[
         int, typer.Option("--scenes", min=0, max=1000, help="generated scenes too, named after what they show")
     ] = 0,
+    film: Annotated[bool, typer.Option("--film", help="film.mp4 too: four shots made of the photographs")] = False,
 ) -> None:
     """Put eight photographs (scikit-image's) into a folder, to try things with."""
     directory.mkdir(parents=True, exist_ok=True)
-    photographs = importlib.resources.files("skimage") / "data"
-    for name in EXAMPLES:
-        (directory / name).write_bytes((photographs / name).read_bytes())
-    out.print(f"{len(EXAMPLES)} photographs in {directory}")
+    cli_examples.photographs(directory)
+    out.print(f"{len(cli_examples.PHOTOGRAPHS)} photographs in {directory}")
     if scenes:
-        _draw_scenes(directory, scenes)
-
-
-def _draw_scenes(directory: Path, count: int) -> None:
-    """Scenes of a world that no training drew."""
-    # The renderer takes a second to import, which the other commands must not wait for.
-    from PIL import Image
-
-    from serve_app.models.embedded.held_out import WORLD
-    from serve_app.models.embedded.scenes import Mix, generate
-
-    mix = Mix(photographs=0, pages=0, full=True)
-    for number in track(range(count), "drawing", console=err, transient=True):
-        scene = generate(WORLD, number, 320, mix)
-        name = "-".join(re.findall(r"[a-z0-9]+", scene.caption.lower()))
-        Image.fromarray(scene.pixels).save(directory / f"{number:02}-{name[:80]}.png")
-    out.print(f"{count} scenes in {directory}")
+        cli_examples.scenes(directory, scenes, err)
+        out.print(f"{scenes} scenes in {directory}")
+    if film:
+        cli_examples.film(directory / "film.mp4")
+        out.print(f"a film in {directory / 'film.mp4'}")
 
 
 @app.command()

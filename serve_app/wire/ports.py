@@ -7,7 +7,11 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, Self
 
+from serve_app.errors import Problem
 from serve_app.wire import schemas
+
+WHOLE_BYTES = 256 * 1024 * 1024
+"""What is read into memory at once; larger files are videos, which are read a piece at a time."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,9 @@ class Upload:
 
     @property
     def data(self) -> bytes:
-        """The whole of it; for pictures and texts, which are small."""
+        """The whole of it; for pictures and texts, which are small: ``too_large`` beyond ``WHOLE_BYTES``."""
+        if self.size > WHOLE_BYTES:
+            raise Problem("too_large", f"a file of this kind is larger than {WHOLE_BYTES} bytes")
         self.file.seek(0)
         return self.file.read()
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
 
 from serve_app.errors import Problem
+from serve_app.wire.ports import WHOLE_BYTES
 from serve_app.wire.routes_search import MAX_K
 from serve_app.wire.routing import Behind, problem_docs
 from serve_app.wire.uploads import read_body
@@ -26,7 +27,8 @@ Type = Literal["text", "image"]
 async def add_content(request: Request, behind: Behind, id: str, type: Type, user: str) -> JSONResponse:
     """Add a text or a picture (the raw body) to a user's contents; it is found from then on."""
     started = time.perf_counter()
-    await behind.retrieval.add_content(id, type, user, await read_body(request, behind.max_upload_bytes))
+    body = await read_body(request, min(behind.max_upload_bytes, WHOLE_BYTES))
+    await behind.retrieval.add_content(id, type, user, body)
     message = f"Content {id} successfully added to the indexer by user {user}"
     return JSONResponse({"msg": message, "time": time.perf_counter() - started})
 
@@ -37,7 +39,7 @@ async def retrieve_contents(
 ) -> JSONResponse:
     """The nearest contents of other users to a text or a picture (the raw body), a modality each."""
     _check(k)
-    body = await read_body(request, behind.max_upload_bytes)
+    body = await read_body(request, min(behind.max_upload_bytes, WHOLE_BYTES))
     return JSONResponse(await behind.retrieval.retrieve(type, user, k, body))
 
 

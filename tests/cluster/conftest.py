@@ -84,6 +84,18 @@ class Service:
         name = f"ray::ServeReplica:mediaverse:{deployment}"
         return [pid for pid, command in self.processes().items() if command.startswith(name)]
 
+    def decoders(self) -> list[int]:
+        """The processes that read videos; they inherit no environment, but their parents have this service's."""
+        ours, found = self.processes(), []
+        for folder in Path("/proc").iterdir():
+            try:
+                if folder.name.isdigit() and b"watch_process" in (folder / "cmdline").read_bytes():
+                    parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                    found += [int(folder.name)] if parent in ours else []
+            except OSError:
+                continue
+        return found
+
     def kill_everything(self) -> None:
         """SIGKILL for every process, Ray's included, until none is left."""
         for _ in range(50):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.cli import EXAMPLES
+from serve_app.cli_examples import PHOTOGRAPHS
 from tests.cluster.conftest import MEDIAVERSE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -58,7 +58,7 @@ def test_the_first_results_are_as_the_readme_shows(service, tmp_path):
         return done.stdout
 
     mediaverse("examples", "photographs")
-    assert sorted(file.name for file in (tmp_path / "photographs").iterdir()) == sorted(EXAMPLES)
+    assert sorted(file.name for file in (tmp_path / "photographs").iterdir()) == sorted(PHOTOGRAPHS)
     mediaverse("index", "photographs", "--owner", "reader")
     shown = re.findall(r"^mediaverse search \"(.*?)\" -> (\S+)$", text, re.MULTILINE)
     for words, best in shown:

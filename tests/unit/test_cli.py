@@ -22,7 +22,8 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from serve_app.cli import EXAMPLES, app
+from serve_app.cli import app
+from serve_app.cli_examples import PHOTOGRAPHS
 from serve_app.errors import Problem
 from serve_app.models.embedded.held_out import WORLD
 from serve_app.models.embedded.scenes import Mix, generate
@@ -308,7 +309,7 @@ def test_examples_may_include_generated_scenes(tmp_path: Path) -> None:
 def test_examples_are_eight_photographs(tmp_path: Path) -> None:
     assert "8 photographs" in run("examples", tmp_path / "some" / "where").stdout
     files = sorted((tmp_path / "some" / "where").iterdir())
-    assert [file.name for file in files] == sorted(EXAMPLES)
+    assert [file.name for file in files] == sorted(PHOTOGRAPHS)
     for file in files:
         with Image.open(io.BytesIO(file.read_bytes())) as image:
             assert min(image.size) > 100

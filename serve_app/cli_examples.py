@@ -1,0 +1,83 @@
+"""Things to try the service with: photographs, generated scenes, a film made of the photographs."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+PHOTOGRAPHS = (
+    "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "horse.png", "motorcycle_left.png", "page.png",
+    "rocket.jpg",
+)  # fmt: skip
+"""Those in scikit-image's package."""
+
+Box = tuple[float, float, float]
+"""Left and top of the view in shares of the photograph, and its width as a share of the photograph's."""
+
+SHOTS: tuple[tuple[str, Box, Box], ...] = (
+    ("astronaut.png", (0.02, 0.0, 0.9), (0.26, 0.02, 0.4)),
+    ("rocket.jpg", (0.0, 0.1, 0.6), (0.4, 0.1, 0.6)),
+    ("chelsea.png", (0.2, 0.1, 0.7), (0.2, 0.1, 0.7)),
+    ("coffee.png", (0.4, 0.1, 0.6), (0.0, 0.1, 0.6)),
+)
+"""A photograph, the view at the beginning and at the end: nearer, along to the right, still, along to the left."""
+SHOT_S, RATE, SIZE = 3, 25, (320, 240)
+
+
+def photographs(directory: Path) -> None:
+    """Put the photographs into ``directory``."""
+    data = importlib.resources.files("skimage") / "data"
+    for name in PHOTOGRAPHS:
+        (directory / name).write_bytes((data / name).read_bytes())
+
+
+def scenes(directory: Path, count: int, console: Console) -> None:
+    """Draw ``count`` scenes of a world that no training drew, named after what they show."""
+    # The renderer takes a second to import, which the other commands must not wait for.
+    from PIL import Image
+
+    from serve_app.models.embedded.held_out import WORLD
+    from serve_app.models.embedded.scenes import Mix, generate
+
+    mix = Mix(photographs=0, pages=0, full=True)
+    for number in track(range(count), "drawing", console=console, transient=True):
+        scene = generate(WORLD, number, 320, mix)
+        name = "-".join(re.findall(r"[a-z0-9]+", scene.caption.lower()))
+        Image.fromarray(scene.pixels).save(directory / f"{number:02}-{name[:80]}.png")
+
+
+def film(path: Path) -> None:
+    """Write a film of four shots of three seconds with hard cuts between them, 320 x 240 at 25 frames a second."""
+    import av
+    import numpy as np
+
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=RATE, options={"crf": "20"})
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, RATE)
+        for shot in SHOTS:
+            for picture in _views(*shot):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture), "rgb24")))
+        container.mux(stream.encode())
+
+
+def _views(name: str, begin: Box, end: Box) -> Iterator[Any]:
+    """The pictures of one shot: the view glides from ``begin`` to ``end``."""
+    from PIL import Image
+
+    with importlib.resources.as_file(importlib.resources.files("skimage") / "data" / name) as file:
+        photograph = Image.open(file).convert("RGB")
+    for number in range(SHOT_S * RATE):
+        share = number / (SHOT_S * RATE - 1)
+        left, top, width = (first + (last - first) * share for first, last in zip(begin, end, strict=True))
+        x, y, across = left * photograph.width, top * photograph.height, width * photograph.width
+        down = across * SIZE[1] / SIZE[0]
+        yield photograph.resize(SIZE, Image.Resampling.BICUBIC, box=(x, y, x + across, y + down))
