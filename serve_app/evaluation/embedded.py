@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from serve_app.evaluation import detector, encoder
+from serve_app.evaluation import detector, encoder, motion
 from serve_app.evaluation.photographs import Pixels, read_photographs
 from serve_app.evaluation.report import Figures, Tell, say_nothing
 from serve_app.models.manifest import load_manifest
 
 PAIRS, SCENES = 1_000, 300
+CLIPS = 6  # for each scene that was asked for: a clip is read faster, and there are more labels
 
 
 def evaluate(
@@ -24,11 +25,14 @@ def evaluate(
 ) -> Figures:
     """What the weights in ``folder`` are worth as the model ``name`` of the shipped manifest.
 
-    Without ``photographs`` an encoder looks for scikit-image's eight, and a detector is given none. Raises KeyError for
-    an unknown name, FileNotFoundError where a file is missing, ValueError for files that do not fit the manifest's row.
+    Without ``photographs`` an encoder looks for scikit-image's eight, and the others are given none. Raises KeyError
+    for an unknown name, FileNotFoundError where a file is missing, ValueError for files that do not fit the manifest's
+    row.
     """
     model = load_manifest().models[name]
     files = {logical: folder / file.name for logical, file in model.files.items()}
+    if model.video is not None:
+        return motion.evaluate(model, files, CLIPS * scenes, photographs or (), tell)
     if model.clip is None:
         return detector.evaluate(model, files["weights"], scenes, photographs or (), tell)
     chosen = list(read_photographs().pictures.values()) if photographs is None else photographs

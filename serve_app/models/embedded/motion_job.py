@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from serve_app.models.embedded.corpus import Corpus
 from serve_app.models.embedded.export import as_stored, export
 from serve_app.models.embedded.figures import least_threshold
-from serve_app.models.embedded.motion import BACKWARDS, LABELS, TRANSPOSED, draw
-from serve_app.models.embedded.motion_paths import FRAMES
+from serve_app.models.embedded.motion import BACKWARDS, LABELS, TRANSPOSED, draw, shoot
+from serve_app.models.embedded.motion_paths import FRAMES, progress, sign
 from serve_app.models.embedded.motion_render import CROP, render, targets
-from serve_app.models.embedded.motion_world import calibration_world, training_world
+from serve_app.models.embedded.motion_world import World, calibration_world, training_world
 from serve_app.models.slowfast import INPUT, OUTPUT, SlowFast, SlowFastConfig
 
 MEAN, STD = 0.5, 0.25  # of all channels, in 0..1
@@ -55,22 +55,54 @@ def turned_about(
     return clips, target
 
 
+def fading(rng: np.random.Generator, count: int, world: World) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Clips of still views that fade from or to black or white, which stay static, or into each other, of which no
+    label is true: each is as likely as the others."""
+    shots = [shoot(rng, "static") for _ in range(2 * count)]
+    clips, target = render(rng, shots, world).astype(np.float32), targets(shots)[:count]
+    first, second = clips[:count], clips[count:]
+    for number in range(count):
+        if rng.random() < 0.6:
+            second[number] = rng.choice([0.0, 255.0], p=[0.75, 0.25])
+        else:
+            target[number] = 1 / len(LABELS)
+        share = progress(rng)[:: sign(rng)].astype(np.float32)[:, None, None, None]
+        first[number] += (second[number] - first[number]) * share
+    return first.round().astype(np.uint8), target
+
+
 class MotionJob:
-    """``calibration`` clips make the probabilities true at the end."""
+    """``calibration`` clips make the probabilities true at the end; a share ``fades`` of all clips fade."""
 
     def __init__(self, corpus: Corpus, seed: int, config: SlowFastConfig = CONFIG, calibration: int = 1800) -> None:
-        self.calibration = calibration
+        self.calibration, self.fades = calibration, 0.0
         self.world = training_world(seed, corpus.pixels, len(corpus) // 2)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model = SlowFast(config).to(memory_format=torch.channels_last_3d)
             _begin(self.model)
 
+    def with_fades(self, share: float) -> MotionJob:
+        """The same job, model and all, with other clips."""
+        other = copy.copy(self)
+        other.fades = share
+        return other
+
+    def _clips(
+        self, rng: np.random.Generator, count: int, world: World
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        fades = round(self.fades * count)
+        shots = draw(rng, count - fades)
+        clips, target = render(rng, shots, world), targets(shots)
+        if not fades:
+            return clips, target
+        others = fading(rng, fades, world)
+        return np.concatenate([clips, others[0]]), np.concatenate([target, others[1]])
+
     def loss(self, seed: int, step: int, batch: int) -> Tensor:
         """Half of the batch are new clips, the other half the same ones turned about: they cost nothing to render."""
         rng = np.random.default_rng([seed, step])
-        shots = draw(rng, batch // 2)
-        clips, target = render(rng, shots, self.world), targets(shots)
+        clips, target = self._clips(rng, batch // 2, self.world)
         others = turned_about(rng, clips, target)
         device = next(self.model.parameters()).device
         x = normalised(np.concatenate([clips, others[0]])).to(device)
@@ -93,8 +125,8 @@ class MotionJob:
         """The model as stored, its logits divided by a temperature (Guo et al. 2017) that fits clips held out, and a
         threshold that fits the same clips; what the file says about them."""
         rng = np.random.default_rng(CALIBRATION_SEED)
-        shots = draw(rng, self.calibration)
-        clips, target = render(rng, shots, calibration_world()), torch.from_numpy(targets(shots))
+        clips, truth = self._clips(rng, self.calibration, calibration_world())
+        target = torch.from_numpy(truth)
         logits = predicted(as_stored(self.model), clips)
         tries = torch.exp(torch.linspace(-1.5, 1.5, 301))
         losses = torch.stack([F.cross_entropy(logits / one, target) for one in tries])
@@ -105,7 +137,7 @@ class MotionJob:
                 weight.div_(temperature)
         best, named = (logits / temperature).softmax(-1).max(dim=1)
         wrong = target.gather(1, named[:, None])[:, 0] == 0
-        threshold = least_threshold(best[wrong].numpy(), len(shots), WRONG)
+        threshold = least_threshold(best[wrong].numpy(), len(clips), WRONG)
         return as_stored(model), {"threshold": threshold, "temperature": temperature}
 
 

@@ -201,6 +201,7 @@ RECIPES: dict[str, Recipe] = {
         steps=3_000,
         batch=32,
         rate=3e-3,
+        finish=Finish(lambda job: job.with_fades(0.12), 400, 6e-4),
     ),
 }
 """What ships: half an hour on two cores, an hour for the CLIP."""
@@ -238,6 +239,7 @@ LARGE: dict[str, Recipe] = {
         batch=128,
         rate=1e-3,
         threads=8,
+        finish=Finish(lambda job: job.with_fades(0.12), 4_000, 2e-4),
     ),
 }
 """The same input, output and code with twenty, five and ten times the weights, for a GPU; nothing of it ships."""

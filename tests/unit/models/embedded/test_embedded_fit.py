@@ -87,8 +87,9 @@ def test_an_interrupted_run_goes_on_exactly(name: str, scenery: dict[str, Corpus
 
 
 # The recipes' own networks and scenes, only fewer of these and shorter.
-FINISH = RECIPES["clip-embedded"].finish
+FINISH, MOTION_FINISH = (RECIPES[name].finish for name in ("clip-embedded", "motion-embedded"))
 assert FINISH is not None
+assert MOTION_FINISH is not None
 SHORT = {
     "clip-embedded": {
         "scenes": 40,
@@ -109,8 +110,9 @@ SHORT = {
     "motion-embedded": {
         "job": lambda scenes, seed: MotionJob(scenes, seed, calibration=36),
         "scenes": 24,
-        "steps": 6,
+        "steps": 4,
         "batch": 8,
+        "finish": replace(MOTION_FINISH, steps=2),
     },
 }
 # Of its first loss, what a short run may still have at most. Clips are new in every step, and hundreds of steps pass

@@ -43,7 +43,7 @@ OTHERS = ("exif_landscape_[1-8].jpg", "hopper.tif", "hopper_16bit.pgm", "fox_10b
           "kodim03_gray.png", "chi.gif", "colors-animated.avif", "i_trns.png", "transparent.webp")  # fmt: skip
 PACKAGE = Path(str(files("serve_app.models.embedded")))
 WEIGHTS = PACKAGE / "weights"
-NAMES = ("clip_image.onnx", "clip_text.onnx", "clip_tokenizer.json", "shapes.onnx")
+NAMES = ("clip_image.onnx", "clip_text.onnx", "clip_tokenizer.json", "motion.onnx", "shapes.onnx")
 CONTEXT, DIM = 40, 256
 MODELS = load_manifest().models
 

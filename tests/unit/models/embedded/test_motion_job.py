@@ -11,7 +11,7 @@ import torch
 from serve_app.models.embedded.corpus import make
 from serve_app.models.embedded.export import as_stored
 from serve_app.models.embedded.motion import LABELS, shoot
-from serve_app.models.embedded.motion_job import MotionJob, normalised, predicted, turned_about
+from serve_app.models.embedded.motion_job import MotionJob, fading, normalised, predicted, turned_about
 from serve_app.models.embedded.motion_paths import FRAMES
 from serve_app.models.embedded.motion_render import CROP, render, targets
 from serve_app.models.embedded.motion_world import SIDE
@@ -49,6 +49,19 @@ def test_a_clip_turned_about_has_the_label_of_what_it_then_shows(job: MotionJob)
         }
         assert not (transposed and label == "object bouncing")
         assert LABELS[row.argmax()] == becomes.get(label, label)
+
+
+def test_what_fades_is_still_static_and_what_dissolves_is_nothing(job: MotionJob) -> None:
+    clips, target = fading(np.random.default_rng(2), 24, job.world)
+    single = target.max(axis=1) == 1
+    assert 0 < single.sum() < 24
+    assert (target[single].argmax(axis=1) == LABELS.index("static")).all()
+    assert target[~single] == pytest.approx(1 / len(LABELS))
+    for clip in clips[single]:
+        ends = np.stack([clip[0], clip[-1]]).astype(float)
+        plain = ends.std(axis=(1, 2, 3)) < 1
+        assert plain.sum() >= 1
+        assert ends[plain].mean() in (0, 255)
 
 
 def test_the_fast_stem_begins_as_detectors_of_direction() -> None:
