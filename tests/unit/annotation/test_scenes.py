@@ -226,7 +226,8 @@ GRADUAL = {
     "nasa_multistream.mp4": [(126, 140)],
     "psd_testvideo_scenes.mp4": [(207, 245), (320, 361), (391, 425), (540, 565), (665, 695)],
 }
-"""Dissolves and fades that the manifest does not name or names as "around": first and last frames, by eye."""
+"""Dissolves and fades that the manifest does not name or names as "around": first and last frames, by eye,
+with what the detector said in view: they guard against change and do not show how good it is."""
 
 
 @pytest.fixture(scope="module")
