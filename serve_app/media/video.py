@@ -211,7 +211,7 @@ class _Clock:
     """Times of frames in seconds, strictly ascending, from timestamps that may lack, repeat or run backwards."""
 
     def __init__(self, tick: Fraction, rate: float | None) -> None:
-        self._tick = tick
+        self._numerator, self._denominator = tick.numerator, tick.denominator
         self._step = 1 / rate if rate else 0.04
         self._last: float | None = None
 
@@ -221,7 +221,7 @@ class _Clock:
         A missing duration, or one of a single tick, which is what FFmpeg gives where it knows none, is taken to be
         that of the frame before.
         """
-        time_s = None if pts is None else pts * self._tick.numerator / self._tick.denominator
+        time_s = None if pts is None else self._seconds(pts)
         if self._last is None:
             time_s = time_s or 0.0
         elif time_s is None or time_s <= self._last:
@@ -229,7 +229,10 @@ class _Clock:
         else:
             self._step = time_s - self._last
         self._last = time_s
-        return time_s, float(duration * self._tick) if duration > 1 else self._step
+        return time_s, self._seconds(duration) if duration > 1 else self._step
+
+    def _seconds(self, ticks: int) -> float:
+        return ticks * self._numerator / self._denominator
 
 
 def _media_type(path: str) -> str:
