@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import ray
+from numpy.typing import NDArray
 
 from deployments.batcher import Batcher, BatchSizes
 from serve_app.errors import Problem
@@ -21,6 +23,7 @@ from serve_app.models.store import Store
 
 Payload = bytes | list[ray.ObjectRef]
 Out = TypeVar("Out")
+Data = TypeVar("Data", bytes, NDArray[Any])
 
 log = logging.getLogger("mediaverse")
 
@@ -37,9 +40,11 @@ class ModelRecipe:
     threads: int = 0
 
 
-def ship(data: bytes) -> Payload:
-    """Make bytes ready for a handle call: themselves when small, else a nested reference, put once for all readers."""
-    return data if len(data) <= BY_REFERENCE_ABOVE else [ray.put(data)]
+def ship(data: Data) -> Data | list[ray.ObjectRef]:
+    """Make bytes or an array ready for a handle call: themselves when small, else a nested reference, put once for
+    all readers."""
+    size = data.nbytes if isinstance(data, np.ndarray) else len(data)
+    return data if size <= BY_REFERENCE_ABOVE else [ray.put(data)]
 
 
 class ModelReplica:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-import ray
-
 from deployments.replica import Payload, ship
 from graphs.calls import call, patiently
 from graphs.crew import Crew
@@ -77,8 +75,8 @@ class Look:
 
     async def at_clip(self, clip: Clip) -> None:
         """One clip of a scene."""
-        reference = [ray.put(clip.pixels)]
-        await self.crew.add(self._all({"actions": lambda: self._recognize(clip, reference)}))
+        payload = ship(clip.pixels)
+        await self.crew.add(self._all({"actions": lambda: self._recognize(clip, payload)}))
 
     def results(self, scenes: list[Scene]) -> dict[str, schemas.TaskResult]:
         """Every annotator's answer by its result's name.
@@ -131,8 +129,8 @@ class Look:
             Sighting(at_full_size(label, frame.scale), timestamp_s=frame.timestamp_s) for label in labels
         ]
 
-    async def _recognize(self, clip: Clip, reference: list[ray.ObjectRef]) -> None:
-        labels: list[Label] = await call(self.actions.recognize, reference)
+    async def _recognize(self, clip: Clip, payload: Any) -> None:
+        labels: list[Label] = await call(self.actions.recognize, payload)
         self.findings["actions"].sightings += [
             Sighting(label, start_s=clip.start_s, end_s=clip.end_s) for label in labels
         ]

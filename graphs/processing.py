@@ -171,7 +171,7 @@ class ProcessingGraph:
     async def _watch(
         self, asset: Asset, annotators: tuple[str, ...], stage: str, hold: Hold
     ) -> schemas.VideoAnnotation:  # fmt: skip
-        request = Request(asset.file, asset.sha256, annotators)
+        request = Request(asset.file, asset.sha256, annotators, job=hold.job)
         async with aclosing(self.videos.stored(request)) as updates:
             async for update in updates:
                 if isinstance(update, schemas.VideoAnnotation):

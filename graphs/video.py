@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from graphs.calls import call, stream
@@ -19,11 +20,15 @@ from graphs.uploads import check_video, digest_of
 from graphs.video_answers import annotation
 from serve_app.annotation.watch import Clip, Clips, Done, Event, Opened, Plan, Progress, Scene, Second, Still
 from serve_app.annotation.watch_process import probe, watch
-from serve_app.catalog import Files
+from serve_app.catalog import Files, Job, LeaseLostError
 from serve_app.errors import Problem
 from serve_app.media.video import Limits, VideoInfo
 from serve_app.wire import ports, schemas
 
+CHECK_S = 1.0
+REQUEST_S = 570.0
+"""A request is answered within this, just below the proxy's own limit; jobs have no such bound."""
+LONG = "post it as an asset: a job takes the time it needs"
 SILENT_S = 120.0
 """Without any progress for so long, a video is given up."""
 
@@ -32,12 +37,18 @@ Update = schemas.VideoProgress | schemas.VideoAnnotation
 
 @dataclass(frozen=True)
 class Request:
-    """A stored video to annotate: its path among the files, its hash, and what is asked of it."""
+    """A stored video to annotate: its path among the files, its hash, and what is asked of it.
+
+    A reader cannot see its caller die, so the request says how it knows: by the ``job`` that somebody holds, or after
+    ``within_s``.
+    """
 
     file: str
     sha256: str
     annotators: tuple[str, ...]
     seed: int = 0
+    job: Job | None = None
+    within_s: float = inf
 
 
 @dataclass(frozen=True)
@@ -77,12 +88,24 @@ class VideoGraph:
                 async for event in events:
                     await course.take(event)
                     if isinstance(event, Opened | Progress):
+                        await self._check(request, course)
                         yield course.progress()
             async for _ in course.look.crew.drained():
+                await self._check(request, course)
                 yield course.progress()
         finally:
             course.look.crew.stop()
         yield course.annotation(request.sha256)
+
+    async def _check(self, request: Request, course: Course) -> None:
+        """Raises where nobody waits for the answer any more; looks once a second."""
+        now = time.perf_counter()
+        if now - course.started > request.within_s:
+            raise Problem("deadline", f"the video was not annotated within {request.within_s:g} s", LONG)
+        if request.job and now - course.checked > CHECK_S:
+            course.checked = now
+            if not await asyncio.to_thread(self.places.catalog.jobs.held, request.job):
+                raise LeaseLostError(f"job {request.job.id} is no longer held by {request.job.worker}")
 
     def _plan(self, request: Request) -> Plan:
         row, clips = self.image.models.rows.get("video_action_recognition"), None
@@ -101,6 +124,7 @@ class Course:
 
     look: Look
     started: float = field(default_factory=time.perf_counter)
+    checked: float = 0.0
     info: VideoInfo | None = None
     frames: Progress | None = None
     scenes: list[Scene] = field(default_factory=list)
@@ -125,8 +149,14 @@ class Course:
                 self.done = event
 
     def progress(self) -> schemas.VideoProgress:
-        frames, expected = (self.frames.frames, self.frames.expected) if self.frames else (0, None)
-        share = min(1.0, frames / expected) if expected else None
+        """How much is decoded; by time where the file does not say how many frames it has."""
+        told = self.done or self.frames
+        frames, expected = (told.frames, told.expected) if told else (0, self.info.frames if self.info else None)
+        share = frames / expected if expected else None
+        if share is None and self.frames and self.info and self.info.duration_s:
+            share = (self.frames.position_s - self.info.start_s) / self.info.duration_s
+        if share is not None:
+            share = min(1.0, max(0.0, share))
         return schemas.VideoProgress(frames=frames, expected=expected, progress=share, scenes=len(self.scenes))
 
     def annotation(self, sha256: str) -> schemas.VideoAnnotation:
@@ -161,7 +191,8 @@ class VideoCalls:
         upload.file.seek(0)
         file = await asyncio.to_thread(files.put, upload.file, "", transient=True)
         try:
-            async with aclosing(self.stored(Request(file, sha256, tuple(annotators), seed))) as updates:
+            request = Request(file, sha256, tuple(annotators), seed, within_s=REQUEST_S)
+            async with aclosing(self.stored(request)) as updates:
                 async for update in updates:
                     yield update
         finally:

@@ -47,8 +47,8 @@ class Strict(BaseModel):
 class VideoArgs(Strict):
     """How videos are read, and what a file may ask for; what goes beyond is refused, with the limit in the answer."""
 
-    scene_detector: Literal["correlation", "adaptive"] = "correlation"
-    """``correlation`` is the report's method."""
+    scene_detector: Literal["correlation", "adaptive"] = "adaptive"
+    """``correlation`` is the report's method, ``adaptive`` the better one."""
     max_scene_s: Annotated[float, Field(ge=1, le=600)] = 10.0
     """Longer scenes are cut into pieces of this length."""
     max_duration_s: Annotated[float, Field(gt=0)] = 4 * 3600

@@ -65,6 +65,12 @@ class Jobs:
         with self._database.read() as connection:
             return _load(connection, job_id)
 
+    def held(self, job: Job) -> bool:
+        """Whether ``job`` is still in the hands of the worker that claimed it: one cheap read."""
+        mine = and_(_held(job), jobs.c.lease_until >= self._clock())
+        with self._database.read() as connection:
+            return bool(connection.execute(select(exists().where(mine))).scalar_one())
+
     def state(self, job_id: str) -> JobState:
         """The state alone, for who looks often whether a job was cancelled; Problem("not_found")."""
         _known_id(job_id)
