@@ -11,9 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from tests.benchmarks.report import ROOT, Result, progress, table
 
-PARTS = ("clip-embedded, pictures", "clip-embedded, texts", "shapes-embedded", "mtcnn")
+PARTS = ("clip-embedded, pictures", "clip-embedded, texts", "shapes-embedded", "motion-embedded", "mtcnn")
 BATCHES = (1, 16)
 
 
@@ -37,6 +39,7 @@ def measure(part: str, seconds: float) -> dict[str, Any]:
     # Imported here, so that the libraries are in memory before the model is.
     import torch
 
+    from serve_app.annotation.actions import load_actions
     from serve_app.annotation.faces import load_faces
     from serve_app.annotation.objects import load_detector
     from serve_app.models.manifest import load_manifest
@@ -48,11 +51,15 @@ def measure(part: str, seconds: float) -> dict[str, Any]:
     torch.set_num_threads(1)
     model, store = load_manifest().models[part.split(",")[0]], Store(default_home())
     items: list[Any] = samples.sentences() if part.endswith("texts") else samples.pictures()
+    if model.video:
+        shape = (model.video.frames, model.video.crop, model.video.crop, 3)
+        items = [np.random.default_rng(0).integers(0, 256, shape, np.uint8)]
     before, begun = _resident(), time.perf_counter()
     files = store.locate(model)
     network: Any
     if model.clip is None:
-        network = (load_faces if model.task == "face_detection" else load_detector)(model, files, 1)
+        load = {"face_detection": load_faces, "video_action_recognition": load_actions}.get(model.task, load_detector)
+        network = load(model, files, 1)
     elif part.endswith("texts"):
         network = TextTower(model.clip, open_session(files["text"], 1), files["tokenizer"])
     else:
