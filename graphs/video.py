@@ -125,6 +125,7 @@ class Course:
     look: Look
     started: float = field(default_factory=time.perf_counter)
     checked: float = 0.0
+    decoded: float = 0.0
     info: VideoInfo | None = None
     frames: Progress | None = None
     scenes: list[Scene] = field(default_factory=list)
@@ -146,7 +147,7 @@ class Course:
             case Clip():
                 await self.look.at_clip(event)
             case Done():
-                self.done = event
+                self.done, self.decoded = event, time.perf_counter()
 
     def progress(self) -> schemas.VideoProgress:
         """How much is decoded; by time where the file does not say how many frames it has."""
@@ -163,11 +164,12 @@ class Course:
         """The whole answer; raises ``Problem`` as :meth:`Look.results` does."""
         if self.info is None or self.done is None:
             raise Problem("internal", "the decoder ended without a word")
-        look = self.look
+        look, now = self.look, time.perf_counter()
         stage = schemas.StageTimes(
             load_s=self.done.decode_s,
             annotate_s=look.ended - look.began if look.began and look.ended else 0.0,
-            total_s=time.perf_counter() - self.started,
+            after_last_frame_s=now - self.decoded,
+            total_s=now - self.started,
         )
         return annotation(self.info, sha256, self.scenes, self.done, look.results(self.scenes), stage)
 

@@ -23,7 +23,8 @@ _STREAM = (
     '"duration_s": 10.0}, "results": {"object_detection": {"status": "ok", "model": "fastestdet@1", "labels": '
     '[{"label": "dog", "confidence": 0.93, "timestamp_s": 3.2, "times": [{"confidence": 0.93, "timestamp_s": 3.2}]}]}},'
     ' "scenes": [{"start_s": 0.0, "end_s": 10.0, "start_frame": 0, "end_frame": 250}], "decoded": {"frames": 250, '
-    '"expected": 250, "errors": 0, "complete": true}, "stage": {"load_s": 0.8, "annotate_s": 1.1, "total_s": 1.3}}\n\n'
+    '"expected": 250, "errors": 0, "complete": true}, "stage": {"load_s": 0.8, "annotate_s": 1.1, '
+    '"after_last_frame_s": 0.2, "total_s": 1.3}}\n\n'
 )
 
 

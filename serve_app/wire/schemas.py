@@ -111,6 +111,7 @@ class StageTimes(Shape):
 
     load_s: float = Field(description="decoding and splitting", examples=[0.8])
     annotate_s: float = Field(description="from the first frame that an annotator got to the last answer")
+    after_last_frame_s: float = Field(description="from the last frame to the answer", examples=[0.1])
     total_s: float
 
 

@@ -72,7 +72,7 @@ def test_the_answer_has_scenes_and_every_annotator(http, two_scenes):
     assert states == dict.fromkeys(RESULTS, "ok") | {"disturbing_content": "unavailable"}
     assert len(body["results"]["cross_modal_embedding"]["embeddings"]) == 2
     assert body["decoded"] == {"frames": 25, "expected": 25, "errors": 0, "complete": True}
-    assert {"load_s", "annotate_s", "total_s"} == set(body["stage"])
+    assert {"load_s", "annotate_s", "after_last_frame_s", "total_s"} == set(body["stage"])
 
 
 def test_progress_comes_as_events(http, two_scenes):

@@ -60,7 +60,7 @@ ANSWER = schemas.VideoAnnotation(
         schemas.SceneSpan(start_s=4.2, end_s=75.26, start_frame=105, end_frame=1881),
     ],
     decoded=schemas.Decoded(frames=1881, expected=1900, errors=3, complete=False),
-    stage=schemas.StageTimes(load_s=0.5, annotate_s=0.75, total_s=1.0),
+    stage=schemas.StageTimes(load_s=0.5, annotate_s=0.75, after_last_frame_s=0.25, total_s=1.0),
 )
 
 

@@ -40,7 +40,7 @@ def test_the_answer_comes_whole_as_json() -> None:
     assert body["asset"]["duration_s"] == 75.26
     assert body["scenes"][1] == {"start_s": 4.2, "end_s": 75.26, "start_frame": 105, "end_frame": 1881}
     assert body["decoded"] == {"frames": 1881, "expected": 1900, "errors": 3, "complete": False}
-    assert body["stage"] == {"load_s": 0.5, "annotate_s": 0.75, "total_s": 1.0}
+    assert body["stage"] == {"load_s": 0.5, "annotate_s": 0.75, "after_last_frame_s": 0.25, "total_s": 1.0}
     cat = body["results"]["object_detection"]["labels"][1]
     assert cat == {"label": "cat", "confidence": 0.5, "timestamp_s": 7.0}, "what is not known is left out"
     assert videos.script.ended.is_set()
