@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from ray import serve
 
+WAIT_S = 0.5
+
 
 class Reading(Protocol):
     """What is done with a stored video; the graph of videos is one."""
@@ -26,7 +28,10 @@ class SceneSplitter:
         self.turn = asyncio.Semaphore(at_once)
 
     async def annotate(self, request: Any) -> AsyncIterator[Any]:
-        """Progress, and the annotation as the last item."""
+        """Progress, and the annotation as the last item; None now and then while others have their turn."""
+        while self.turn.locked():
+            yield None
+            await asyncio.sleep(WAIT_S)
         async with self.turn, aclosing(self.reading.annotate(request)) as items:  # type: ignore[type-var]
             async for item in items:
                 yield item

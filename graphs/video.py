@@ -204,8 +204,9 @@ class VideoCalls:
         """The same of a stored file. Raises ``Problem``; what ends early is ``overloaded``, for another try."""
         last: Update | None = None
         async with aclosing(stream(self.splitter, "annotate", request, timeout_s=SILENT_S)) as updates:
-            async for last in updates:
-                yield last
+            async for update in updates:
+                if update is not None:  # it is another video's turn
+                    yield (last := update)
         if not isinstance(last, schemas.VideoAnnotation):
             raise Problem("overloaded", "the video's reader went away; try again")
 

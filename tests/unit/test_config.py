@@ -97,9 +97,9 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ("resources.gpu.deployments.clip_encoder.max_replicas", 0, "gpu.deployments.clip_encoder.max_replicas", "greater"),
     ("resources.gpu.deployments.ingress.max_replicas", 1, "gpu.deployments.ingress", "max_replicas 1 is below"),
     ("resources.gpu.deployments.clip_encoder.max_batch_size", 1001, "gpu.deployments.clip_encoder", "max_batch_size"),
-    ("resources.gpu.deployments.clip_encoder.num_gpus", 0.6, "gpu", "1.1 num_gpus, the budget is 1"),
-    ("resources.gpu.deployments.face_detector.min_replicas", 3, "gpu", "1.2 num_gpus, the budget is 1"),
-    ("resources.cpu.deployments.ingress.num_cpus", 0.8, "cpu", "2.1 num_cpus, the budget is 2"),
+    ("resources.gpu.deployments.clip_encoder.num_gpus", 0.6, "gpu", "1.35 num_gpus, the budget is 1"),
+    ("resources.gpu.deployments.face_detector.num_gpus", 0.45, "gpu", "1.3 num_gpus, the budget is 1"),
+    ("resources.cpu.deployments.ingress.num_cpus", 0.9, "cpu", "2.1 num_cpus, the budget is 2"),
     ("resources.cpu.deployments.captioner", {}, "cpu.deployments.captioner.max_queue", "required"),
 ]  # fmt: skip
 
@@ -124,14 +124,25 @@ def test_a_deployment_is_missing_or_too_much(files: Files) -> None:
     assert "recomender, recommender" in fault
 
 
-def test_tenths_that_fill_the_budget_exactly_are_no_fault(files: Files) -> None:
-    files.change("resources.gpu.deployments.face_detector.num_gpus", 0.4)  # 0.3 + 0.3 + 0.4, which floats sum to more
+def test_hundredths_that_fill_the_budget_exactly_are_no_fault(files: Files) -> None:
+    shares = {
+        "clip_encoder": 0.05,
+        "object_detector": 0.1,
+        "face_detector": 0.2,
+        "action_recognizer": 0.55,
+        "concern_detector": 0.1,
+    }
+    assert sum(shares.values()) > 1, "as floats they are more than one"
+    for name, share in shares.items():
+        files.change(f"resources.gpu.deployments.{name}.num_gpus", share)
     assert files.faults() == []
 
 
 def test_shares_that_no_set_of_gpus_can_hold_are_refused(files: Files) -> None:
     # 3 x 0.6 is less than 2 GPUs, but each of them has room for one share of 0.6 only.
     files.change("resources.gpu.budget.num_gpus", 2)
+    for name in ("action_recognizer", "concern_detector"):
+        files.change(f"resources.gpu.deployments.{name}.num_gpus", 0)
     for name in ("clip_encoder", "object_detector", "face_detector"):
         files.change(f"resources.gpu.deployments.{name}.num_gpus", 0.6)
     (fault,) = files.faults()
