@@ -25,8 +25,9 @@ lint: install  ## ruff, mypy, the import contracts, the shipped configuration
 	$(BIN)/lint-imports
 	$(BIN)/mediaverse check serve_config.yaml
 
+# Two at a time: the tests of the real service mostly wait, the others mostly compute.
 test: lint  ## lint and test
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 bench: install  ## the measurements of docs/benchmarks.md; slow
 	$(BIN)/python -m tests.benchmarks

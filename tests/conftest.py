@@ -23,3 +23,11 @@ def shared() -> Path:
     if not (place / "media").is_dir():
         pytest.skip(f"no real media at {place} (set MEDIAVERSE_SHARED)")
     return place
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those of one file stay together, and so do all that share the real service."""
+    for item in items:
+        place = item.path.relative_to(ROOT)
+        shared_service = place.parts[:2] == ("tests", "cluster")
+        item.add_marker(pytest.mark.xdist_group("cluster" if shared_service else str(place)))

@@ -65,6 +65,14 @@ def test_the_first_results_are_as_the_readme_shows(service, tmp_path):
         out = mediaverse("search", words, "-k", "1", "--filter", "owner:reader kind:image")
         assert f"reader/{best}" in out, f"{words}: {out}"
 
+    mediaverse("examples", "photographs", "--film")
+    mediaverse("index", "photographs", "--owner", "reader")
+    out = mediaverse("search", "photographs/rocket.jpg", "-k", "1", "--filter", "kind:video owner:reader")
+    start, end = re.search(r"second shot:\s+(\S+) to (\d\d:\d\d\.\d)", text).groups()
+    assert f"{start}" in out, out
+    assert f"{end}" in out, out
+    assert "reader/film.mp4" in out
+
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
 def test_links_within_the_project_lead_somewhere(document):
