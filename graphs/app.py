@@ -34,46 +34,44 @@ from serve_app.models.manifest import Model, load_manifest
 from serve_app.retrieval.thresholds import REPORT, Thresholds
 from serve_app.wire.ports import Services
 
+MODELS: dict[str, tuple[serve.Deployment, str]] = {
+    "cross_modal_embedding": (ClipEncoder, "clip_encoder"),
+    "object_detection": (ObjectDetector, "object_detector"),
+    "face_detection": (FaceDetector, "face_detector"),
+    "video_action_recognition": (ActionRecognizer, "action_recognizer"),
+    "disturbing_content": (ConcernDetector, "concern_detector"),
+}
+"""The deployment that serves a task's model, and its row of the resource table."""
+
 
 def build_app(args: AppArgs) -> Application:
     """The ingress over the graphs of images, videos, retrieval, recommendation, assets and jobs, as ``args`` asks."""
     column = _column(args)
     manifest = load_manifest()
     rows = args.rows(manifest)
-    models = Models(rows, manifest)
     args.home_path.mkdir(parents=True, exist_ok=True)
-
-    def model(deployment: serve.Deployment, name: str, task: str) -> Application:
-        recipe = ModelRecipe(rows[task].name, str(args.home_path), column.deployments[name].threads)
-        return _sized(deployment, name, column).bind(recipe)
-
-    def optional(deployment: serve.Deployment, name: str, task: str) -> Application | None:
-        return model(deployment, name, task) if task in rows else None
-
-    encoder = model(ClipEncoder, "clip_encoder", "cross_modal_embedding")
-    objects = model(ObjectDetector, "object_detector", "object_detection")
-    faces = model(FaceDetector, "face_detector", "face_detection")
-    actions = optional(ActionRecognizer, "action_recognizer", "video_action_recognition")
-    concerns = optional(ConcernDetector, "concern_detector", "disturbing_content")
+    served = {task: _model(args, column, rows, task) for task in MODELS if task in rows}
+    encoder = served["cross_modal_embedding"]
     shards = [
         _sized(FaissShard, "faiss_shard", column, suffix=str(i)).bind(_shard(args, rows, i)) for i in range(args.shards)
     ]
     recommender = _sized(Recommender, "recommender", column).bind()
 
     places = Places(args.catalog_url, args.files_url, rows["cross_modal_embedding"].key)
-    image = ImageGraph(objects, faces, encoder, models, concerns)
+    models = Models(rows, manifest)
+    image = ImageGraph(
+        served["object_detection"], served["face_detection"], encoder, models, served.get("disturbing_content")
+    )
     splitter = _sized(SceneSplitter, "scene_splitter", column).bind(
-        VideoGraph(image, actions, places, _reading(args.video)), column.deployments["scene_splitter"].workers
+        VideoGraph(image, served.get("video_action_recognition"), places, _reading(args.video)),
+        column.deployments["scene_splitter"].workers,
     )
     videos = VideoCalls(splitter, places)
     retrieval = RetrievalGraph(encoder, shards, places, _thresholds(rows["cross_modal_embedding"]))
     runner = _sized(JobRunner, "job_runner", column).bind(
         ProcessingGraph(image, videos, retrieval), column.deployments["job_runner"].workers
     )
-    asked = {"cross_modal_embedding": encoder, "object_detection": objects, "face_detection": faces}
-    asked |= {"video_action_recognition": actions} if actions else {}
-    asked |= {"disturbing_content": concerns} if concerns else {}
-    asked |= {"scene_splitting": splitter} | {f"search_{i}": shard for i, shard in enumerate(shards)}
+    asked = served | {"scene_splitting": splitter} | {f"search_{i}": shard for i, shard in enumerate(shards)}
     services = Services(
         image=image,
         video=videos,
@@ -100,6 +98,12 @@ def _column(args: AppArgs) -> Column:
         gpus = ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else 0
         return table.gpu if gpus else table.cpu
     return table.gpu if args.resources == "gpu" else table.cpu
+
+
+def _model(args: AppArgs, column: Column, rows: dict[str, Model], task: str) -> Application:
+    deployment, name = MODELS[task]
+    recipe = ModelRecipe(rows[task].name, str(args.home_path), column.deployments[name].threads)
+    return _sized(deployment, name, column).bind(recipe)
 
 
 def _reading(video: VideoArgs) -> Reading:

@@ -15,7 +15,7 @@ from serve_app.errors import Problem
 
 T = TypeVar("T")
 
-LEASE_S = 20.0
+LEASE_S = 12.0
 LOOK_S = 0.4
 """Between two looks whether the job was cancelled: what runs then has ended within a second."""
 
