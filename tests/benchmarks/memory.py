@@ -26,7 +26,7 @@ class Peaks:
 
     def look(self, running: Service) -> None:
         ours = running.processes()
-        commands = {pid: role(command) for pid, command in ours.items()} | dict.fromkeys(children(ours), DECODER)
+        commands = {pid: role(command) for pid, command in ours.items()} | children(ours)
         total, roles = 0.0, dict[str, float]()
         for pid, name in commands.items():
             try:
@@ -58,18 +58,20 @@ def watched(running: Service) -> Iterator[Peaks]:
         watcher.join()
 
 
-def children(parents: dict[int, str]) -> list[int]:
-    """Processes that ``parents`` started and that do not carry their environment: decoders get a bare one."""
-    found = []
+def children(parents: dict[int, str]) -> dict[int, str]:
+    """Processes that ``parents`` started and that do not carry their environment, decoders and some of Ray's: pid to
+    role."""
+    found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) in parents or int(folder.name) == os.getpid():
             continue
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
         if parent in parents:
-            found.append(int(folder.name))
+            found[int(folder.name)] = DECODER if b"watch_process" in command else "other"
     return found
 
 
