@@ -7,19 +7,14 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.float64]
 
-LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 SHARED_VARIANCE = 1.0
 
 
-def centred_grey(thumbnail: NDArray[np.uint8]) -> Pixels:
-    """The luma of an RGB thumbnail uint8 [H, W, 3], flattened to [H * W], less its mean.
-
-    Grey because a change of colour alone is no change of scene: RGB cuts a counter where its digits turn from one
-    colour to another (correlation -0.2), grey does not (0.9), and true cuts are as deep in both.
-    """
-    grey = thumbnail.reshape(-1, 3) @ LUMA
-    centred: Pixels = grey - grey.mean()
-    return centred
+def centred(thumbnail: NDArray[np.uint8]) -> Pixels:
+    """Greys uint8 [H, W], flattened to [H * W], less their mean."""
+    greys = thumbnail.reshape(-1).astype(np.float64)
+    greys -= greys.mean()
+    return greys
 
 
 def correlation(before: Pixels, after: Pixels) -> float:
@@ -59,7 +54,7 @@ class CorrelationDetector:
         self._dip = 0
 
     def push(self, thumbnail: NDArray[np.uint8]) -> list[int]:
-        grey = centred_grey(thumbnail)
+        grey = centred(thumbnail)
         found: list[int] = []
         if self._before is not None:
             found = self._value((correlation(self._before, grey), self._frames))

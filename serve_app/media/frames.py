@@ -32,7 +32,7 @@ class Turn:
         return cls(True, c < 0, b < 0)
 
     def upright(self, pixels: Pixels) -> Pixels:
-        """[H, W, 3] as stored -> [H', W', 3] upright, a view."""
+        """[H, W] or [H, W, 3] as stored -> the same upright, a view."""
         if self.swap:
             pixels = pixels.swapaxes(0, 1)
         return pixels[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
@@ -62,11 +62,12 @@ class Painter:
         self._area, self._bilinear = Interpolation.AREA, Interpolation.BILINEAR
 
     def thumbnail(self, frame: Frame, size: int) -> Pixels:
-        """[size, size, 3], each pixel the average of its area, whatever the frame's proportions."""
-        small = self._thumbnails.reformat(
-            stored(frame), size, size, "rgb24", interpolation=self._area, threads=1
-        )  # fmt: skip
-        return frame.turn.upright(_array(small))
+        """[size, size] greys, each the average of its area, whatever the frame's proportions.
+
+        A video's own luma: half the work of RGB, as chroma is neither scaled nor converted.
+        """
+        image = self._thumbnails.reformat(stored(frame), size, size, "gray", interpolation=self._area, threads=1)
+        return frame.turn.upright(_array(image))
 
     def picture(self, frame: Frame, max_side: int) -> tuple[bytes, float]:
         """A binary PPM with sides of at most ``max_side``, and how much wider the file's own frame is."""

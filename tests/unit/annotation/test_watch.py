@@ -45,7 +45,7 @@ class Told:
         self._pushed = 0
 
     def push(self, thumbnail: NDArray[np.uint8]) -> list[int]:
-        assert thumbnail.shape == (50, 50, 3)
+        assert thumbnail.shape == (50, 50)
         self._pushed += 1
         return self._until(self._pushed - 1 - self.latency)
 

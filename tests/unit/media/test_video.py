@@ -13,6 +13,7 @@ from serve_app.media.frames import Frame, Painter, Turn
 from serve_app.media.video import Limits, Video
 from tests.made_videos import corners, greys, noise, write_sound, write_video
 
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 
 
@@ -98,8 +99,8 @@ def test_pictures_stand_upright(tmp_path: Path, turn: dict[str, int], expected: 
     for pixels in (
         pixels_of(frame),
         pixels_of(frame, 32),
-        Painter().thumbnail(frame, 50),
         Painter().crop(frame, 40, 40),
+        np.stack([Painter().thumbnail(frame, 50)] * 3, -1),
     ):
         height, width = pixels.shape[:2]
         seen = [pixels[height * y // 4, width * x // 4] for y in (1, 3) for x in (1, 3)]
@@ -107,7 +108,18 @@ def test_pictures_stand_upright(tmp_path: Path, turn: dict[str, int], expected: 
 
 
 def nearest_colour(pixel: np.ndarray) -> str:
-    return min(COLOURS, key=lambda name: np.abs(np.array(COLOURS[name]) - pixel).sum())
+    """By BT.601 luma where the pixel is grey: 76, 150, 29 and 255."""
+    grey = np.ptp(pixel) == 0
+    named = {name: np.array(rgb) @ LUMA if grey else np.array(rgb) for name, rgb in COLOURS.items()}
+    return min(named, key=lambda name: np.abs(named[name] - (pixel[0] if grey else pixel)).sum())
+
+
+def test_thumbnails_see_no_change_of_colour_alone(tmp_path: Path) -> None:
+    red, green = (np.full((64, 64, 3), rgb, np.uint8) for rgb in ((254, 0, 0), (0, 129, 0)))
+    path = write_video(tmp_path / "equal.mp4", [red, green], pixels="yuv444p")
+    one, other = (Painter().thumbnail(frame, 50).astype(int) for frame in Video(str(path)))
+    assert np.abs(one - other).max() <= 2
+    assert np.abs(one - np.array([254, 0, 0]) @ LUMA).max() <= 2
 
 
 @pytest.mark.parametrize(
