@@ -12,3 +12,14 @@ class Label:
     label: str
     confidence: float
     box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A face that somebody may know: ``box`` (x1, y1, x2, y2) in pixels of the full upright picture, ``confidence`` in
+    [0, 1], ``landmarks`` five (x, y) in the same pixels (left eye, right eye, nose, left and right corner of the mouth,
+    as they lie in the picture), none where the detector gives none."""
+
+    box: tuple[float, float, float, float]
+    confidence: float
+    landmarks: tuple[tuple[float, float], ...] = ()
