@@ -2,8 +2,9 @@
 
 A row says what the weights are, under which licence they come, where they are fetched and how a picture is prepared
 for them. Logical file names are the words the domains look up in :meth:`serve_app.models.store.Store.locate`:
-encoders have ``image``, ``text`` and ``tokenizer``; detectors, classifiers and networks for clips have ``weights`` (the
-last may have ``half`` too, for GPUs); MTCNN has ``pnet``, ``rnet``, ``onet``.
+encoders have ``image``, ``text`` and ``tokenizer``; detectors, classifiers, face descriptors and networks for clips
+have ``weights`` (the last may have ``half`` too, for GPUs); MTCNN has ``pnet``, ``rnet``, ``onet``. The sections are
+described in :mod:`serve_app.models.sections`.
 """
 
 from __future__ import annotations
@@ -14,26 +15,54 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from serve_app.models.sections import (
+    Classifier,
+    Clip,
+    Descriptor,
+    Detector,
+    LabelsFile,
+    Row,
+    Video,
+)
+
+__all__ = [
+    "Classifier",
+    "Clip",
+    "Descriptor",
+    "Detector",
+    "File",
+    "LabelsFile",
+    "Manifest",
+    "ManifestError",
+    "Model",
+    "UniqueKeys",
+    "UnusableFile",
+    "Video",
+    "load_manifest",
+    "shipped",
+]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
 Task = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Unit = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Labels = Annotated[list[str], Field(min_length=1)]
-Side = Annotated[int, Field(gt=0, le=4096)]
 
 ADDRESS = r"^(https://[^\s/]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?)/\S+$"
 """Weights come over https; plain http only from this machine itself."""
 
 ENCODER_FILES = ("image", "text", "tokenizer")
-SECTIONS = {"object_detection": "detector", "video_action_recognition": "video", "disturbing_content": "classifier"}
+SECTIONS = {
+    "object_detection": "detector",
+    "video_action_recognition": "video",
+    "disturbing_content": "classifier",
+    "face_identity": "descriptor",
+}
 """Tasks whose networks are described by a section of the row, and read from a file ``weights``."""
 PICKLED = {".pt", ".pth", ".pyth", ".bin", ".ckpt"}
 """Endings of torch files, whose loading may run code: only files with a known hash are loaded."""
-SAFE_CONVERSIONS = {"slowfast"}
+SAFE_CONVERSIONS = {"slowfast", "inception_resnet"}
 """Conversions that load torch files with ``weights_only``: tensors and plain containers are built, no code is run."""
 
 
@@ -49,11 +78,7 @@ class UnusableFile(ValueError):
         self.logical = logical
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class File(_Row):
+class File(Row):
     """One file of a model: part of a Python package, fetched from an address, or converted from fetched files."""
 
     package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[\w./-]+$")] | None = None
@@ -85,109 +110,7 @@ class File(_Row):
         return bool(self.url) and self.sha256 is None and PurePosixPath(self.name).suffix in PICKLED
 
 
-class LabelsFile(_Row):
-    """Labels that stand in a file of the model, one a line in the order of the classes."""
-
-    file: str
-
-
-class Clip(_Row):
-    """How pictures and texts are prepared for an encoder; ``mean`` and ``std`` are on RGB in 0..1, as in open_clip."""
-
-    image_size: Side
-    mean: tuple[float, float, float]
-    std: tuple[Positive, Positive, Positive]
-    interpolation: Literal["bicubic", "bilinear"]
-    resize: Literal["shortest", "squash"]
-    context_length: Annotated[int, Field(ge=4, le=1024)]
-    dim: Annotated[int, Field(gt=0, le=8192)]
-    architecture: str | None = None
-    pretrained_tag: str | None = None
-
-
-class Detector(_Row):
-    """How pictures are prepared for a detector and how its outputs are read.
-
-    ``input`` is (height, width); ``mean`` and ``std`` are on 0..255 in the order of ``colour``; ``layout`` names a
-    function of ``serve_app.annotation.detector_layouts``.
-    """
-
-    input: tuple[Side, Side]
-    resize: Literal["stretch", "letterbox", "area"]
-    pad: Annotated[int, Field(ge=0, le=255)] = 0
-    colour: Literal["rgb", "bgr"]
-    mean: tuple[float, float, float]
-    std: tuple[Positive, Positive, Positive]
-    layout: Literal["fastestdet", "yolo", "dets_labels", "scores_boxes", "yolox"]
-    labels: Labels | LabelsFile
-    threshold: Unit
-    nms_iou: Unit
-
-
-class Video(_Row):
-    """How clips are prepared for a network that names what happens in them.
-
-    ``frames`` pictures, uniform over ``window_s`` seconds (null: over the whole scene), the shorter side brought to
-    ``short_side`` and the middle ``crop`` x ``crop`` cut out; ``mean`` and ``std`` are on RGB in 0..1. The slow pathway
-    sees one frame in ``alpha``. Of the labels, those of at least ``threshold`` are answered, at most ``top``.
-    """
-
-    frames: Annotated[int, Field(gt=0, le=256)]
-    alpha: Annotated[int, Field(gt=0, le=64)]
-    short_side: Annotated[int, Field(gt=0, le=1024)]
-    crop: Annotated[int, Field(gt=0, le=1024)]
-    mean: tuple[float, float, float]
-    std: tuple[Positive, Positive, Positive]
-    window_s: Annotated[float, Field(gt=0, le=60)] | None
-    labels: Labels | LabelsFile
-    threshold: Unit
-    top: Annotated[int, Field(gt=0, le=100)]
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.crop > self.short_side:
-            raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
-        if self.frames % self.alpha:
-            raise ValueError(f"frames {self.frames} is no multiple of alpha {self.alpha}: the pathways would not meet")
-        return self
-
-
-class Classifier(_Row):
-    """A network that sorts pictures, or the vectors that an encoder makes of them, into a few labels.
-
-    Pictures are brought to ``input`` (height, width); ``mean`` and ``std`` are on 0..255 in the order of ``colour``.
-    Vectors come from ``encoder`` (name@revision), L2-normalised. ``activation`` is what turns the network's output into
-    probabilities. The score is the sum of the probabilities of the ``positive`` labels; at ``threshold`` it counts.
-    """
-
-    on: Literal["picture", "vector"]
-    input: tuple[Side, Side] | None = None
-    colour: Literal["rgb", "bgr"] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[Positive, Positive, Positive] | None = None
-    layout: Literal["nchw", "nhwc"] | None = None
-    activation: Literal["none", "softmax", "sigmoid"]
-    encoder: Annotated[str, StringConstraints(pattern=r"^[^@]+@[^@]+$")] | None = None
-    labels: Labels
-    positive: Labels
-    threshold: Unit
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        pictures = {name: getattr(self, name) for name in ("input", "colour", "mean", "std", "layout")}
-        needed, foreign = pictures, {"encoder": self.encoder}
-        if self.on == "vector":
-            needed, foreign = foreign, needed
-        if missing := [name for name, value in needed.items() if value is None]:
-            raise ValueError(f"a classifier on a {self.on} needs {', '.join(missing)}")
-        if extra := [name for name, value in foreign.items() if value is not None]:
-            raise ValueError(f"a classifier on a {self.on} has no {', '.join(extra)}")
-        if unknown := [label for label in self.positive if label not in self.labels]:
-            raise ValueError(f"positive: no label {', '.join(unknown)}")
-        return self
-
-
-class Model(_Row):
+class Model(Row):
     """One set of weights at one revision."""
 
     name: Name
@@ -198,11 +121,12 @@ class Model(_Row):
     source: Annotated[str, StringConstraints(min_length=1)]
     card: str | None = None
     files: Annotated[dict[Name, File], Field(min_length=1)]
-    convert: Literal["open_clip", "slowfast"] | None = None
+    convert: Literal["open_clip", "slowfast", "inception_resnet", "resnet50_faces", "dlib_face"] | None = None
     clip: Clip | None = None
     detector: Detector | None = None
     video: Video | None = None
     classifier: Classifier | None = None
+    descriptor: Descriptor | None = None
 
     @property
     def key(self) -> str:
@@ -241,6 +165,8 @@ class Model(_Row):
             raise ValueError(f"{self.task} needs a {section} section")
         if section and "weights" not in self.files:
             raise ValueError(f"{self.task} needs a file weights")
+        if self.task == "face_identity" and self.convert and "checkpoint" not in self.files:
+            raise ValueError(f"convert {self.convert} needs a file checkpoint")
         if self.convert == "slowfast" and (self.video is None or "checkpoint" not in self.files):
             raise ValueError("convert slowfast needs a video section and a file checkpoint")
         for name, described in (("detector", self.detector), ("video", self.video)):
@@ -259,14 +185,14 @@ class Model(_Row):
             raise ValueError("clip.architecture names the open_clip model to convert")
 
 
-class TaskNote(_Row):
+class TaskNote(Row):
     """What people call a task, and what to do where no profile row serves it."""
 
     title: Annotated[str, StringConstraints(min_length=1)]
     remedy: str | None = None
 
 
-class Manifest(_Row):
+class Manifest(Row):
     """The whole table. ``profiles`` maps profile to task to model name; ``tasks`` names every task."""
 
     models: dict[Name, Model]

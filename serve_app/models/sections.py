@@ -1,0 +1,158 @@
+"""The sections of a row of ``configs/models.yaml``: how what a network takes is prepared and its answer is read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Labels = Annotated[list[str], Field(min_length=1)]
+Side = Annotated[int, Field(gt=0, le=4096)]
+Point = tuple[float, float]
+
+
+class Row(BaseModel):
+    """A part of the table: nothing that it does not know, nothing that changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LabelsFile(Row):
+    """Labels that stand in a file of the model, one a line in the order of the classes."""
+
+    file: str
+
+
+class Clip(Row):
+    """How pictures and texts are prepared for an encoder; ``mean`` and ``std`` are on RGB in 0..1, as in open_clip."""
+
+    image_size: Side
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    interpolation: Literal["bicubic", "bilinear"]
+    resize: Literal["shortest", "squash"]
+    context_length: Annotated[int, Field(ge=4, le=1024)]
+    dim: Annotated[int, Field(gt=0, le=8192)]
+    architecture: str | None = None
+    pretrained_tag: str | None = None
+
+
+class Detector(Row):
+    """How pictures are prepared for a detector and how its outputs are read.
+
+    ``input`` is (height, width); ``mean`` and ``std`` are on 0..255 in the order of ``colour``; ``layout`` names a
+    function of ``serve_app.annotation.detector_layouts``.
+    """
+
+    input: tuple[Side, Side]
+    resize: Literal["stretch", "letterbox", "area"]
+    pad: Annotated[int, Field(ge=0, le=255)] = 0
+    colour: Literal["rgb", "bgr"]
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    layout: Literal["fastestdet", "yolo", "dets_labels", "scores_boxes", "yolox"]
+    labels: Labels | LabelsFile
+    threshold: Unit
+    nms_iou: Unit
+
+
+class Video(Row):
+    """How clips are prepared for a network that names what happens in them.
+
+    ``frames`` pictures, uniform over ``window_s`` seconds (null: over the whole scene), the shorter side brought to
+    ``short_side`` and the middle ``crop`` x ``crop`` cut out; ``mean`` and ``std`` are on RGB in 0..1. The slow pathway
+    sees one frame in ``alpha``. Of the labels, those of at least ``threshold`` are answered, at most ``top``.
+    """
+
+    frames: Annotated[int, Field(gt=0, le=256)]
+    alpha: Annotated[int, Field(gt=0, le=64)]
+    short_side: Annotated[int, Field(gt=0, le=1024)]
+    crop: Annotated[int, Field(gt=0, le=1024)]
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    window_s: Annotated[float, Field(gt=0, le=60)] | None
+    labels: Labels | LabelsFile
+    threshold: Unit
+    top: Annotated[int, Field(gt=0, le=100)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.crop > self.short_side:
+            raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
+        if self.frames % self.alpha:
+            raise ValueError(f"frames {self.frames} is no multiple of alpha {self.alpha}: the pathways would not meet")
+        return self
+
+
+class Classifier(Row):
+    """A network that sorts pictures, or the vectors that an encoder makes of them, into a few labels.
+
+    Pictures are brought to ``input`` (height, width); ``mean`` and ``std`` are on 0..255 in the order of ``colour``.
+    Vectors come from ``encoder`` (name@revision), L2-normalised. ``activation`` is what turns the network's output into
+    probabilities. The score is the sum of the probabilities of the ``positive`` labels; at ``threshold`` it counts.
+    """
+
+    on: Literal["picture", "vector"]
+    input: tuple[Side, Side] | None = None
+    colour: Literal["rgb", "bgr"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[Positive, Positive, Positive] | None = None
+    layout: Literal["nchw", "nhwc"] | None = None
+    activation: Literal["none", "softmax", "sigmoid"]
+    encoder: Annotated[str, StringConstraints(pattern=r"^[^@]+@[^@]+$")] | None = None
+    labels: Labels
+    positive: Labels
+    threshold: Unit
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        pictures = {name: getattr(self, name) for name in ("input", "colour", "mean", "std", "layout")}
+        needed, foreign = pictures, {"encoder": self.encoder}
+        if self.on == "vector":
+            needed, foreign = foreign, needed
+        if missing := [name for name, value in needed.items() if value is None]:
+            raise ValueError(f"a classifier on a {self.on} needs {', '.join(missing)}")
+        if extra := [name for name, value in foreign.items() if value is not None]:
+            raise ValueError(f"a classifier on a {self.on} has no {', '.join(extra)}")
+        if unknown := [label for label in self.positive if label not in self.labels]:
+            raise ValueError(f"positive: no label {', '.join(unknown)}")
+        return self
+
+
+class Descriptor(Row):
+    """How faces are cut out for a network that turns each into a vector, and when two vectors are the same person.
+
+    The network takes float32 [N, 3, side, side]; ``mean`` and ``std`` are on 0..255 in the order of ``colour``.
+    ``align`` says what is cut out: the ``box`` of the face, grown by ``margin`` (a share of its width and height, half
+    of it on each side) and stretched; the middle ``square`` of the box grown so; or, by ``five_points``, what a
+    similarity takes from the landmarks to ``template``, five (x, y) in pixels of the network's input, in the order of
+    ``FoundFace.landmarks``.
+
+    Vectors have length 1. ``thresholds`` maps k, the faces a prototype is the mean of, to the Euclidean distance up to
+    which another face is that person. (One published for vectors of another length is no threshold for unit vectors.)
+    """
+
+    side: Side
+    colour: Literal["rgb", "bgr"]
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    align: Literal["box", "square", "five_points"]
+    margin: Annotated[float, Field(ge=0, le=1)] | None = None
+    template: tuple[Point, Point, Point, Point, Point] | None = None
+    dim: Annotated[int, Field(gt=0, le=8192)]
+    thresholds: Annotated[dict[Annotated[int, Field(gt=0)], Annotated[float, Field(gt=0, le=2)]], Field(min_length=1)]
+
+    def threshold(self, k: int) -> float:
+        """The distance for a prototype of ``k`` faces: that of the largest k in the table that is not larger."""
+        return self.thresholds[max((has for has in self.thresholds if has <= k), default=min(self.thresholds))]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        needed, foreign = ("template", "margin") if self.align == "five_points" else ("margin", "template")
+        if getattr(self, needed) is None:
+            raise ValueError(f"align {self.align} needs a {needed}")
+        if getattr(self, foreign) is not None:
+            raise ValueError(f"align {self.align} has no {foreign}")
+        return self
