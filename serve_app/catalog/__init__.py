@@ -11,22 +11,33 @@ from serve_app.catalog.assets import Assets
 from serve_app.catalog.checks import validate_id
 from serve_app.catalog.contents import Contents
 from serve_app.catalog.engine import Clock, Database, utc_now
+from serve_app.catalog.faces import Faces
 from serve_app.catalog.files import Files
 from serve_app.catalog.filters import Filter, parse_filter
 from serve_app.catalog.jobs import Jobs, LeaseLostError
 from serve_app.catalog.migrate import migrate
+from serve_app.catalog.people import People
 from serve_app.catalog.rows import (
     KINDS,
     STAGES,
+    Appearance,
     Asset,
     Content,
     ContentAdded,
+    FaceHit,
     FoundMoment,
     Job,
+    KeptCrop,
+    Known,
     Moment,
     NewAsset,
     NewContent,
+    NewFace,
     Page,
+    Person,
+    PersonFace,
+    PersonRow,
+    SeenFace,
     Stage,
     Tag,
     VectorChange,
@@ -36,20 +47,29 @@ from serve_app.catalog.vectors import Key, Vectors
 __all__ = [
     "KINDS",
     "STAGES",
+    "Appearance",
     "Asset",
     "Catalog",
     "Content",
     "ContentAdded",
+    "FaceHit",
     "Files",
     "Filter",
     "FoundMoment",
     "Job",
+    "KeptCrop",
     "Key",
+    "Known",
     "LeaseLostError",
     "Moment",
     "NewAsset",
     "NewContent",
+    "NewFace",
     "Page",
+    "Person",
+    "PersonFace",
+    "PersonRow",
+    "SeenFace",
     "Stage",
     "Tag",
     "VectorChange",
@@ -67,6 +87,8 @@ class Catalog:
         self.contents = Contents(database, clock)
         self.vectors = Vectors(database)
         self.annotations = Annotations(database)
+        self.people = People(database, clock)
+        self.faces = Faces(database)
         self.jobs = Jobs(database, clock)
 
     @classmethod

@@ -30,7 +30,7 @@ class Annotations:
         """
         known_id(asset_id)
         answer = _clean_json(result)
-        rows = [_tag_row(asset_id, task, tag) for tag in _best(found)]
+        rows = tag_rows(asset_id, task, found)
 
         def work(connection: Connection) -> None:
             locked = select(assets.c.id).where(assets.c.id == asset_id).with_for_update()
@@ -59,6 +59,11 @@ class Annotations:
         with self._database.read() as connection:
             found = [Tag(*row) for row in connection.execute(query)]
         return sorted(found, key=lambda tag: (tag.name, -tag.confidence, tag.value))
+
+
+def tag_rows(asset_id: str, task: str, found: Iterable[Tag]) -> list[dict[str, Any]]:
+    """Tags as they are inserted; of those with the same name, value and model the most confident."""
+    return [_tag_row(asset_id, task, tag) for tag in _best(found)]
 
 
 def _best(found: Iterable[Tag]) -> list[Tag]:

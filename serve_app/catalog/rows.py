@@ -182,6 +182,109 @@ class Job:
 
 
 @dataclass(frozen=True)
+class NewFace:
+    """A face by which a person is known: ``picture`` is a crop (JPEG), ``box`` (x1, y1, x2, y2) and ``landmarks`` (five
+    x, y, or none) are in its pixels; ``sha256`` is that of the picture it was cut from, ``vector`` unit float32 [D]."""
+
+    picture: bytes
+    sha256: str
+    box: tuple[float, ...]
+    landmarks: tuple[tuple[float, ...], ...]
+    confidence: float
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PersonFace:
+    """One face of a person; ``added_as`` is the name that holds it, another than the person's after a merge."""
+
+    id: int
+    added_as: str
+    sha256: str
+    added_at: datetime
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who is recognised. ``merged`` are the names that were merged into this one and may come apart again."""
+
+    id: int
+    name: str
+    created_at: datetime
+    faces: tuple[PersonFace, ...]
+    merged: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PersonRow:
+    """A line of the list of people."""
+
+    id: int
+    name: str
+    created_at: datetime
+    faces: int
+    merged: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KeptCrop:
+    """The crop of a person's face: ``box`` and ``landmarks`` are in its pixels."""
+
+    face_id: int
+    picture: bytes
+    box: tuple[float, float, float, float]
+    landmarks: tuple[tuple[float, float], ...]
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """The faces of a person as vectors float32 [k, D]."""
+
+    id: int
+    name: str
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """A face in an asset: ``box`` in pixels of the full upright picture, ``confidence`` that of the detector,
+    ``timestamp_s`` of a video; ``name`` and ``person_id`` of whom it shows, None where nobody knows.
+
+    ``vector`` is float32 [D], None once it was erased.
+    """
+
+    box: tuple[float, float, float, float]
+    confidence: float
+    vector: NDArray[np.float32] | None
+    timestamp_s: float | None = None
+    name: str | None = None
+    person_id: int | None = None
+
+
+@dataclass(frozen=True)
+class FaceHit:
+    """An asset at the face that is nearest to the one that was looked for; Euclidean ``distance`` of unit vectors."""
+
+    asset_id: str
+    distance: float
+    box: tuple[float, float, float, float]
+    timestamp_s: float | None
+    name: str | None
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Where a person is seen."""
+
+    asset_id: str
+    owner: str
+    timestamp_s: float | None
+    box: tuple[float, float, float, float]
+    confidence: float
+
+
+@dataclass(frozen=True)
 class Page(Generic[T]):
     """Some items and the cursor of the next page; no cursor means that this was the last."""
 

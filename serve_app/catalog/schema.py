@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -203,4 +204,72 @@ idempotency = Table(
     _of_asset(),
     Column("created_at", Utc, nullable=False),
     Index("ix_idempotency_asset", "asset_id"),
+)
+
+people = Table(
+    "people",
+    metadata,
+    Column("id", RowNumber, Identity(), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("folded", Text, nullable=False),
+    # One who was merged stays a row of its own below the other, so that it comes apart again exactly.
+    Column("merged_into", RowNumber, ForeignKey("people.id", ondelete="CASCADE")),
+    Column("created_at", Utc, nullable=False),
+    UniqueConstraint("folded", name="uq_people_folded"),
+    Index("ix_people_merged_into", "merged_into"),
+    sqlite_autoincrement=True,
+)
+
+person_faces = Table(
+    "person_faces",
+    metadata,
+    Column("id", RowNumber, Identity(), primary_key=True),
+    Column("person_id", RowNumber, ForeignKey("people.id", ondelete="CASCADE"), nullable=False),
+    Column("split_from", RowNumber, ForeignKey("people.id", ondelete="SET NULL")),
+    Column("sha256", String(64), nullable=False),
+    Column("picture", LargeBinary, nullable=False),
+    Column("box", JSON, nullable=False),
+    Column("landmarks", JSON, nullable=False),
+    Column("confidence", Double, nullable=False),
+    Column("added_at", Utc, nullable=False),
+    Index("ix_person_faces_person", "person_id", "id"),
+    Index("ix_person_faces_split_from", "split_from"),
+    sqlite_autoincrement=True,
+)
+
+face_vectors = Table(
+    "face_vectors",
+    metadata,
+    Column(
+        "face_id", RowNumber, ForeignKey("person_faces.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    Column("revision", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Index("ix_face_vectors_revision", "revision", "face_id"),
+)
+
+asset_faces = Table(
+    "asset_faces",
+    metadata,
+    _of_asset(primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    Column("revision", Text, nullable=False),
+    Column("timestamp_s", Double),
+    Column("box", JSON, nullable=False),
+    Column("confidence", Double, nullable=False),
+    Column("data", LargeBinary),
+    Column("person_id", RowNumber, ForeignKey("people.id", ondelete="SET NULL")),
+    # What the asset's stored answer calls the face; stale until that follows the gallery again.
+    Column("name", Text),
+    Column("stale", Boolean, nullable=False),
+    Index("ix_asset_faces_owner", "owner", "revision", "asset_id", "number"),
+    Index("ix_asset_faces_person", "person_id"),
+    Index("ix_asset_faces_name", "name"),
+)
+Index(
+    "ix_asset_faces_stale",
+    asset_faces.c.asset_id,
+    sqlite_where=asset_faces.c.stale,
+    postgresql_where=asset_faces.c.stale,
 )

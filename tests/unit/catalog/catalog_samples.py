@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.catalog import NewAsset, NewContent
+from serve_app.catalog import Catalog, NewAsset, NewContent, NewFace, Person
 
 REVISION = "clip@1"
+FACE_MODEL = "faces@1"
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -35,6 +36,15 @@ def posted(asset_id: str, owner: str = "anna", data: str = "bytes", modality: An
 def vector(seed: int, width: int = 8) -> NDArray[np.float32]:
     row = np.random.default_rng(seed).normal(size=width).astype(np.float32)
     return row / np.linalg.norm(row)
+
+
+def face(seed: int) -> NewFace:
+    points = tuple((float(x), 9.5) for x in range(5))
+    return NewFace(b"jpeg", sha(f"picture {seed}"), (1.0, 2.0, 30.25, 40.0), points, 0.75, vector(seed))
+
+
+def add_person(catalog: Catalog, name: str, *seeds: int) -> Person:
+    return catalog.people.add(name, [face(seed) for seed in seeds], FACE_MODEL)[0]
 
 
 class Clock:
