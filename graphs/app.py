@@ -20,9 +20,10 @@ from deployments.object_detector import ObjectDetector
 from deployments.recommender import Recommender
 from deployments.replica import ModelRecipe
 from deployments.scene_splitter import SceneSplitter
+from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
 from graphs.health import HealthGraph
-from graphs.image import ImageGraph, Models
+from graphs.image import ImageGraph
 from graphs.jobs import JobGraph
 from graphs.processing import ProcessingGraph
 from graphs.recommendation import RecommendationGraph
@@ -59,11 +60,10 @@ def build_app(args: AppArgs) -> Application:
 
     places = Places(args.catalog_url, args.files_url, rows["cross_modal_embedding"].key)
     models = Models(rows, manifest)
-    image = ImageGraph(
-        served["object_detection"], served["face_detection"], encoder, models, served.get("disturbing_content")
-    )
+    annotators = Annotators(served, models, deadlines_s=args.deadlines_s)
+    image = ImageGraph(annotators)
     splitter = _sized(SceneSplitter, "scene_splitter", column).bind(
-        VideoGraph(image, served.get("video_action_recognition"), places, _reading(args.video)),
+        VideoGraph(annotators, served.get("video_action_recognition"), places, _reading(args.video)),
         column.deployments["scene_splitter"].workers,
     )
     videos = VideoCalls(splitter, places)

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from graphs.annotators import Models
 from graphs.calls import call
-from graphs.image import Models
 from graphs.retrieval import Places
 from serve_app.errors import Problem
 from serve_app.wire import schemas

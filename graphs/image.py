@@ -3,82 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from deployments.replica import Payload, ship
-from graphs.calls import call
-from serve_app.annotation.labels import Label
+from deployments.replica import ship
+from graphs.annotators import ANNOTATORS, Annotators, FacesAt, Picture, Seen
 from serve_app.errors import Problem
 from serve_app.media import images
-from serve_app.models.manifest import Manifest, Model
 from serve_app.wire import schemas
 
 log = logging.getLogger("mediaverse")
-
-ANNOTATORS = {
-    "objects": "object_detection",
-    "actions": "action_recognition",
-    "faces": "face_recognition",
-    "memes": "meme_detection",
-    "concerns": "disturbing_content",
-    "captions": "captioning",
-    "embedding": "cross_modal_embedding",
-}
-"""What a client asks for, and the name of the result."""
-
-DISTURBING = "disturbing"
 
 SPOILT = {"undecodable_media", "unsupported_media", "too_large"}
 """Faults of the picture itself: no annotator could answer, so the request gets them."""
 
 
 @dataclass(frozen=True)
-class Models:
-    """The model rows that serve each task of this profile, and the titles and remedies of all tasks."""
-
-    rows: dict[str, Model]
-    manifest: Manifest
-
-    def key(self, task: str) -> str | None:
-        return self.rows[task].key if task in self.rows else None
-
-    def remedy(self, task: str) -> str | None:
-        note = self.manifest.tasks.get(task)
-        return note.remedy if note else None
-
-
-@dataclass(frozen=True)
 class ImageGraph:
-    """Annotation of pictures: the object detector, the face detector, the encoder and the concern detector.
+    """Annotation of pictures."""
 
-    ``concerns`` is None where no model of this application can tell.
-    """
-
-    objects: Any
-    faces: Any
-    encoder: Any
-    models: Models
-    concerns: Any = None
+    annotators: Annotators
 
     def parse_annotators(self, names: str | None) -> tuple[str, ...]:
         """``objects,faces`` to a tuple; all when None; ``bad_request`` for a name that is not an annotator."""
         return parse(names, tuple(ANNOTATORS), "pictures")
 
-    async def annotate(self, data: bytes, annotators: Sequence[str] = tuple(ANNOTATORS)) -> schemas.Annotation:
-        """What each annotator saw; raises ``Problem`` where the picture itself is at fault or nobody could answer."""
+    async def annotate(
+        self, data: bytes, annotators: Sequence[str] = tuple(ANNOTATORS), explain: bool = False
+    ) -> schemas.Annotation:
+        """What each annotator saw; raises ``Problem`` where the picture itself is at fault or nobody could answer.
+
+        ``explain`` asks for the attention maps of those that have one.
+        """
         info = images.inspect(data)
-        payload = ship(data)
-        results = await asyncio.gather(*(self._one(name, payload) for name in annotators))
-        refusals = [problem for _, problem in results if problem is not None]
+        picture = self.annotators.picture(ship(data), explain)
+        answers = await asyncio.gather(*(self._one(name, picture) for name in annotators))
+        refusals = [answer for answer in answers if isinstance(answer, Problem)]
         spoilt = [problem for problem in refusals if problem.code in SPOILT]
         if spoilt:
             raise spoilt[0]
         momentary = [problem for problem in refusals if problem.code in ("overloaded", "deadline")]
-        if momentary and len(refusals) == len(results):
+        if momentary and len(refusals) == len(answers):
             raise momentary[0]
         media = schemas.MediaInfo(
             media_type=info.media_type,
@@ -86,52 +54,53 @@ class ImageGraph:
             width=info.width,
             height=info.height,
         )
-        named = {ANNOTATORS[name]: result for name, (result, _) in zip(annotators, results, strict=True)}
-        return schemas.Annotation(asset=media, results=named)
+        seen = dict(zip(annotators, answers, strict=True))
+        named = {ANNOTATORS[name].result: self._result(name, answer) for name, answer in seen.items()}
+        faces = seen.get("faces")
+        kept = [FacesAt(faces)] if isinstance(faces, Seen) else []
+        return schemas.Annotation(asset=media, results=named, seen_faces=kept)
 
-    async def _one(self, name: str, payload: Payload) -> tuple[schemas.TaskResult, Problem | None]:
-        task = {"faces": "face_detection"}.get(name, ANNOTATORS[name])
+    async def _one(self, name: str, picture: Picture) -> Seen | Problem:
         try:
-            if task not in self.models.rows:
-                raise Problem("unavailable", "no model of this profile can tell", self.models.remedy(task))
-            result = await self._ask(name, payload)
-            return result.model_copy(update={"model": self.models.key(task)}), None
+            return await self.annotators.see(name, picture)
         except Problem as problem:
-            status = "unavailable" if problem.code == "unavailable" else "failed"
-            error = f"{problem.code}: {problem.detail}"
-            return schemas.TaskResult(status=status, error=error, remedy=problem.remedy), problem
+            return problem
         except Exception:
             log.exception("the annotator %s failed", name)
-            return schemas.TaskResult(status="failed", error="internal: the annotator failed; its log says why"), None
+            return Problem("internal", "the annotator failed; its log says why")
 
-    async def _ask(self, name: str, payload: Payload) -> schemas.TaskResult:
-        if name == "embedding":
-            vector = await call(self.encoder.encode_image, payload)
-            return schemas.TaskResult(status="ok", embedding=vector.tolist())
-        if name == "concerns":
-            return self.judged(await self.concern(payload))
-        detector = {"objects": self.objects, "faces": self.faces}[name]
-        labels: list[Label] = await call(detector.detect, payload)
-        shown = [schemas.Label(label=each.label, confidence=each.confidence, box=each.box) for each in labels]
-        return schemas.TaskResult(status="ok", labels=shown)
+    def _result(self, name: str, answer: Seen | Problem) -> schemas.TaskResult:
+        if isinstance(answer, Problem):
+            return refusal(answer)
+        return self.result(name, answer)
 
-    async def concern(self, payload: Payload) -> float:
-        """How surely a picture disturbs, in [0, 1]; a model that judges vectors gets the encoder's."""
-        classifier = self.models.rows["disturbing_content"].classifier
-        if classifier and classifier.on == "vector":
-            vector = await call(self.encoder.encode_image, payload)
-            return float(await call(self.concerns.score_vector, vector))
-        return float(await call(self.concerns.score, payload))
+    def result(self, name: str, seen: Seen) -> schemas.TaskResult:
+        """What a client sees of an answer."""
+        labels = [schemas.Label(label=each.label, confidence=each.confidence, box=each.box) for each in seen.labels]
+        result = schemas.TaskResult(
+            status="ok",
+            model=self.annotators.models.key(ANNOTATORS[name].task),
+            labels=labels,
+            error=seen.note,
+            embedding=None if seen.vector is None else seen.vector.tolist(),
+            explanation=None if seen.explanation is None else base64.b64encode(seen.explanation).decode(),
+        )
+        if seen.score is None:
+            return result
+        return result.model_copy(update=verdict(name, seen.score, self.annotators.says_yes(name, seen.score)))
 
-    def judged(self, score: float) -> schemas.TaskResult:
-        """The answer about a picture of this ``score``."""
-        disturbing = self.disturbs(score)
-        labels = [schemas.Label(label=DISTURBING, confidence=score)] if disturbing else []
-        return schemas.TaskResult(status="ok", labels=labels, is_disturbing=disturbing, score=score)
 
-    def disturbs(self, score: float) -> bool:
-        classifier = self.models.rows["disturbing_content"].classifier
-        return classifier is not None and score >= classifier.threshold
+def verdict(name: str, score: float, yes: bool) -> dict[str, object]:
+    """The fields of a yes-or-no answer: the score, the flag of its name and, where it means yes, the label."""
+    word = ANNOTATORS[name].yes
+    labels = [schemas.Label(label=str(word), confidence=score)] if yes else []
+    return {f"is_{word}": yes, "score": score, "labels": labels}
+
+
+def refusal(problem: Problem) -> schemas.TaskResult:
+    """The answer of an annotator that has none."""
+    status = "unavailable" if problem.code == "unavailable" else "failed"
+    return schemas.TaskResult(status=status, error=f"{problem.code}: {problem.detail}", remedy=problem.remedy)
 
 
 def parse(names: str | None, known: tuple[str, ...], media: str) -> tuple[str, ...]:

@@ -7,13 +7,15 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from deployments.replica import Payload, ship
+from deployments.replica import ship
+from graphs.annotators import ANNOTATORS as OF_PICTURES
+from graphs.annotators import Annotators, FacesAt, Picture
 from graphs.calls import call, patiently
 from graphs.crew import Crew
-from graphs.image import ImageGraph
-from graphs.video_answers import Findings, concerns, embeddings, faces, objects
+from graphs.video_answers import Findings, embeddings, faces, objects, sentences, verdicts
 from serve_app.annotation.labels import Label
 from serve_app.annotation.timeline import Sighting, at_full_size
 from serve_app.annotation.watch import Clip, Scene, Second, Still
@@ -22,16 +24,12 @@ from serve_app.wire import schemas
 
 log = logging.getLogger("mediaverse")
 
-ANNOTATORS = {
-    "objects": "object_detection",
-    "actions": "action_recognition",
-    "faces": "face_recognition",
-    "concerns": "disturbing_content",
-    "embedding": "cross_modal_embedding",
-}
+ON_STILLS = ("objects", "memes", "concerns", "nsfw", "captions", "texts", "embedding")
+"""Those that look at one frame of each scene."""
+ANNOTATORS = {name: OF_PICTURES[name].result for name in (*ON_STILLS, "actions", "faces")}
 """What a client asks for, and the name of the result."""
 
-TASKS = ANNOTATORS | {"actions": "video_action_recognition", "faces": "face_detection"}
+TASKS = {name: OF_PICTURES[name].task for name in ANNOTATORS} | {"actions": "video_action_recognition"}
 """The task whose model answers."""
 
 AT_ONCE = 8
@@ -42,41 +40,42 @@ AT_ONCE = 8
 class Look:
     """Sends frames and clips of one video to those annotators that were asked for, and keeps what they find."""
 
-    image: ImageGraph
+    annotators: Annotators
     actions: Any
-    annotators: tuple[str, ...]
+    asked: tuple[str, ...]
     crew: Crew = field(default_factory=lambda: Crew(AT_ONCE))
     findings: dict[str, Findings] = field(init=False)
     began: float | None = None
     ended: float | None = None
 
     def __post_init__(self) -> None:
-        models = self.image.models
-        self.findings = {name: Findings() for name in self.annotators if name in ANNOTATORS}
+        models = self.annotators.models
+        self.findings = {name: Findings() for name in self.asked if name in ANNOTATORS}
         for name, findings in self.findings.items():
-            if TASKS[name] not in models.rows:
-                remedy = models.remedy(TASKS[name])
-                findings.problems.append(Problem("unavailable", "no model of this profile can tell", remedy))
+            try:
+                models.require(TASKS[name])
+            except Problem as problem:
+                findings.problems.append(problem)
 
     async def at_still(self, still: Still) -> None:
         """One frame of a scene; waits while all hands are full."""
-        payload = ship(still.picture)
-        looks = {
-            "objects": lambda: self._detect("objects", still, payload),
-            "embedding": lambda: self._embed(still, payload),
-            "concerns": lambda: self._judge(still, payload),
-        }
-        await self.crew.add(self._all(looks))
+        picture = self.annotators.picture(ship(still.picture))
+        await self.crew.add(self._all({name: partial(self._look, name, still, picture) for name in ON_STILLS}))
 
     async def at_second(self, second: Second) -> None:
         """One frame of a second."""
-        payload = ship(second.picture)
-        await self.crew.add(self._all({"faces": lambda: self._detect("faces", second, payload)}))
+        picture = self.annotators.picture(ship(second.picture))
+        await self.crew.add(self._all({"faces": partial(self._find, second, picture)}))
 
     async def at_clip(self, clip: Clip) -> None:
         """One clip of a scene."""
-        payload = ship(clip.pixels)
-        await self.crew.add(self._all({"actions": lambda: self._recognize(clip, payload)}))
+        await self.crew.add(self._all({"actions": partial(self._recognize, clip, ship(clip.pixels))}))
+
+    @property
+    def faces(self) -> list[FacesAt]:
+        """Every face that was seen, in the order of time."""
+        seen = self.findings["faces"].faces if "faces" in self.findings else []
+        return sorted(seen, key=lambda each: each.timestamp_s or 0.0)
 
     def results(self, scenes: list[Scene]) -> dict[str, schemas.TaskResult]:
         """Every annotator's answer by its result's name.
@@ -94,14 +93,16 @@ class Look:
             match name:
                 case "faces":
                     result = faces(findings)
-                case "concerns":
-                    result = concerns(findings, scenes, self.image.disturbs)
+                case "memes" | "concerns" | "nsfw":
+                    result = verdicts(name, findings, scenes, partial(self.annotators.says_yes, name))
+                case "captions":
+                    result = sentences(findings, scenes)
                 case "embedding":
                     result = embeddings(findings, scenes)
                 case _:
                     result = objects(findings)
             result = result.model_copy(update={"error": findings.shortfall()})
-        return result.model_copy(update={"model": self.image.models.key(TASKS[name])})
+        return result.model_copy(update={"model": self.annotators.models.key(TASKS[name])})
 
     async def _all(self, looks: dict[str, Callable[[], Coroutine[Any, Any, None]]]) -> None:
         self.began = self.began or time.perf_counter()
@@ -122,11 +123,20 @@ class Look:
             log.exception("the annotator %s failed", name)
             findings.problems.append(Problem("internal", "the annotator failed; its log says why"))
 
-    async def _detect(self, name: str, frame: Still | Second, payload: Payload) -> None:
-        detector = {"objects": self.image.objects, "faces": self.image.faces}[name]
-        labels: list[Label] = await call(detector.detect, payload)
-        self.findings[name].sightings += [
-            Sighting(at_full_size(label, frame.scale), timestamp_s=frame.timestamp_s) for label in labels
+    async def _look(self, name: str, still: Still, picture: Picture) -> None:
+        seen = await self.annotators.see(name, picture)
+        findings = self.findings[name]
+        findings.scenes[still.scene] = seen
+        findings.sightings += [
+            Sighting(at_full_size(label, still.scale), timestamp_s=still.timestamp_s) for label in seen.labels
+        ]
+
+    async def _find(self, second: Second, picture: Picture) -> None:
+        seen = await self.annotators.see("faces", picture)
+        findings = self.findings["faces"]
+        findings.faces.append(FacesAt(seen, second.timestamp_s, second.scale))
+        findings.sightings += [
+            Sighting(at_full_size(label, second.scale), timestamp_s=second.timestamp_s) for label in seen.labels
         ]
 
     async def _recognize(self, clip: Clip, payload: Any) -> None:
@@ -134,9 +144,3 @@ class Look:
         self.findings["actions"].sightings += [
             Sighting(label, start_s=clip.start_s, end_s=clip.end_s) for label in labels
         ]
-
-    async def _embed(self, still: Still, payload: Payload) -> None:
-        self.findings["embedding"].vectors[still.scene] = await call(self.image.encoder.encode_image, payload)
-
-    async def _judge(self, still: Still, payload: Payload) -> None:
-        self.findings["concerns"].scores[still.scene] = await self.image.concern(payload)

@@ -38,7 +38,11 @@ TAGS = {
     "object_detection": "object",
     "action_recognition": "action",
     "face_recognition": "person",
+    "meme_detection": "meme",
     "disturbing_content": "disturbing",
+    "nsfw": "nsfw",
+    "captioning": "caption",
+    "text_recognition": "text",
 }
 """Results whose labels become tags of this name."""
 SCENES = "scenes"
@@ -231,4 +235,7 @@ def _tags(task: str, result: schemas.TaskResult) -> list[Tag]:
     name, best = TAGS.get(task), dict[str, float]()
     for label in result.labels:
         best[label.label] = max(label.confidence, best.get(label.label, 0.0))
+    if name == "text" and len(best) > 1:
+        # Lines of one picture are read together too, so that words that stand on two of them are found.
+        best[" ".join(label.label for label in result.labels)] = min(best.values())
     return [Tag(name, label, confidence, result.model) for label, confidence in best.items() if name]

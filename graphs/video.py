@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from graphs.annotators import Annotators
 from graphs.calls import call, stream
-from graphs.image import ImageGraph, parse
-from graphs.looking import ANNOTATORS, Look
+from graphs.image import parse
+from graphs.looking import ANNOTATORS, ON_STILLS, Look
 from graphs.retrieval import Places
 from graphs.uploads import check_video, digest_of
 from graphs.video_answers import annotation
@@ -67,7 +68,7 @@ class VideoGraph:
     ``actions`` is None where no model of this application can tell.
     """
 
-    image: ImageGraph
+    annotators: Annotators
     actions: object
     places: Places
     reading: Reading
@@ -79,7 +80,7 @@ class VideoGraph:
 
     async def annotate(self, request: Request) -> AsyncIterator[Update]:
         """Progress while it lasts, the annotation as the last item. The same file and seed give the same answer."""
-        course = Course(Look(self.image, self.actions, request.annotators))
+        course = Course(Look(self.annotators, self.actions, request.annotators))
         try:
             async with (
                 _near(self.places.files, request.file) as descriptor,
@@ -108,12 +109,12 @@ class VideoGraph:
                 raise LeaseLostError(f"job {request.job.id} is no longer held by {request.job.worker}")
 
     def _plan(self, request: Request) -> Plan:
-        row, clips = self.image.models.rows.get("video_action_recognition"), None
+        row, clips = self.annotators.models.rows.get("video_action_recognition"), None
         if row and row.video and self.actions and "actions" in request.annotators:
             clips = Clips(row.video.frames, row.video.short_side, row.video.crop, row.video.window_s)
         return Plan(
             seed=request.seed, detector=self.reading.detector, max_scene_s=self.reading.max_scene_s,
-            stills=not {"objects", "concerns", "embedding"}.isdisjoint(request.annotators),
+            stills=not set(ON_STILLS).isdisjoint(request.annotators),
             seconds="faces" in request.annotators, clips=clips, limits=self.reading.limits,
         )  # fmt: skip
 
@@ -171,7 +172,7 @@ class Course:
             after_last_frame_s=now - self.decoded,
             total_s=now - self.started,
         )
-        return annotation(self.info, sha256, self.scenes, self.done, look.results(self.scenes), stage)
+        return annotation(self.info, sha256, self.scenes, self.done, look.results(self.scenes), stage, look.faces)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from graphs.image import DISTURBING
+from graphs.annotators import ANNOTATORS, FacesAt, Seen
+from graphs.image import refusal, verdict
 from serve_app.annotation.timeline import Sighting, in_time, unique
 from serve_app.annotation.watch import Done, Scene
 from serve_app.errors import Problem
 from serve_app.media.video import VideoInfo
-from serve_app.retrieval.hits import Floats
 from serve_app.wire import schemas
 
 
@@ -19,8 +19,9 @@ class Findings:
     """One annotator's: what it saw, by time or by scene, and what went wrong on the way."""
 
     sightings: list[Sighting] = field(default_factory=list)
-    vectors: dict[int, Floats] = field(default_factory=dict)
-    scores: dict[int, float] = field(default_factory=dict)
+    scenes: dict[int, Seen] = field(default_factory=dict)
+    """What one frame of a scene gave, by the scene's number."""
+    faces: list[FacesAt] = field(default_factory=list)
     asked: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -41,10 +42,7 @@ class Findings:
     def refusal(self) -> schemas.TaskResult | None:
         """The answer of an annotator that has none."""
         problem = self.unavailable or self.failed
-        if problem is None:
-            return None
-        status = "unavailable" if problem.code == "unavailable" else "failed"
-        return schemas.TaskResult(status=status, error=f"{problem.code}: {problem.detail}", remedy=problem.remedy)
+        return None if problem is None else refusal(problem)
 
     def shortfall(self) -> str | None:
         """What to say where some frames got no answer."""
@@ -68,34 +66,51 @@ def faces(findings: Findings) -> schemas.TaskResult:
     return schemas.TaskResult(status="ok", labels=[_label(each) for each in in_time(findings.sightings)])
 
 
-def concerns(findings: Findings, scenes: Sequence[Scene], disturbs: Callable[[float], bool]) -> schemas.TaskResult:
-    """A label for each disturbing scene; the score is that of the worst."""
+def verdicts(
+    name: str, findings: Findings, scenes: Sequence[Scene], says_yes: Callable[[float], bool]
+) -> schemas.TaskResult:
+    """Of a yes-or-no annotator: a label for each scene of which it says yes; the score is that of the surest."""
+    scores = {number: seen.score or 0.0 for number, seen in sorted(findings.scenes.items())}
+    best = max(scores.values(), default=0.0)
+    fields = verdict(name, best, says_yes(best))
+    fields["labels"] = [
+        schemas.Label(
+            label=str(ANNOTATORS[name].yes), confidence=score, start_s=scenes[number].start_s,
+            end_s=scenes[number].end_s,
+        )
+        for number, score in scores.items()
+        if says_yes(score)
+    ]  # fmt: skip
+    return schemas.TaskResult(status="ok").model_copy(update=fields)
+
+
+def sentences(findings: Findings, scenes: Sequence[Scene]) -> schemas.TaskResult:
+    """What was said of one frame of each scene."""
     labels = [
         schemas.Label(
-            label=DISTURBING, confidence=score, start_s=scenes[number].start_s, end_s=scenes[number].end_s
+            label=label.label, confidence=label.confidence, start_s=scenes[number].start_s, end_s=scenes[number].end_s
         )
-        for number, score in sorted(findings.scores.items())
-        if disturbs(score)
+        for number, seen in sorted(findings.scenes.items())
+        for label in seen.labels
     ]  # fmt: skip
-    return schemas.TaskResult(
-        status="ok", labels=labels, is_disturbing=bool(labels), score=max(findings.scores.values(), default=0.0)
-    )
+    return schemas.TaskResult(status="ok", labels=labels)
 
 
 def embeddings(findings: Findings, scenes: Sequence[Scene]) -> schemas.TaskResult:
     """The vector of one frame of each scene."""
     found = [
         schemas.SceneEmbedding(
-            start_s=scenes[number].start_s, end_s=scenes[number].end_s, embedding=vector.tolist()
+            start_s=scenes[number].start_s, end_s=scenes[number].end_s, embedding=seen.vector.tolist()
         )
-        for number, vector in sorted(findings.vectors.items())
+        for number, seen in sorted(findings.scenes.items())
+        if seen.vector is not None
     ]  # fmt: skip
     return schemas.TaskResult(status="ok", embeddings=found)
 
 
 def annotation(
     info: VideoInfo, sha256: str, scenes: Sequence[Scene], done: Done, results: dict[str, schemas.TaskResult],
-    stage: schemas.StageTimes,
+    stage: schemas.StageTimes, seen_faces: list[FacesAt],
 ) -> schemas.VideoAnnotation:  # fmt: skip
     """The whole answer."""
     media = schemas.MediaInfo(
@@ -103,7 +118,12 @@ def annotation(
     )
     read = schemas.Decoded(frames=done.frames, expected=done.expected, errors=done.errors, complete=done.complete)
     return schemas.VideoAnnotation(
-        asset=media, results=results, scenes=[span(scene) for scene in scenes], decoded=read, stage=stage
+        asset=media,
+        results=results,
+        scenes=[span(scene) for scene in scenes],
+        decoded=read,
+        stage=stage,
+        seen_faces=seen_faces,
     )
 
 

@@ -35,6 +35,7 @@ TASKS = ("cross_modal_embedding", "object_detection", "face_detection")
 """Tasks that a profile must serve for the application to stand."""
 
 Count = Annotated[int, Field(ge=1)]
+AnnotatorName = Literal["objects", "actions", "faces", "memes", "concerns", "nsfw", "captions", "texts", "embedding"]
 T = TypeVar("T")
 
 
@@ -86,6 +87,8 @@ class AppArgs(Strict):
     """Largest file that is taken."""
     video: VideoArgs = VideoArgs()
     """How videos are read."""
+    deadlines_s: dict[AnnotatorName, Annotated[float, Field(gt=0, le=600)]] = {}
+    """How long an annotator may take for one picture before its answer is given up; 30 s, captions and texts 60 s."""
 
     @property
     def home_path(self) -> Path:

@@ -41,11 +41,12 @@ async def annotate_image(
     annotators: str | None = Query(
         None, description="objects, faces, embedding, ... separated by commas; all when left out"
     ),
+    explain: bool = Query(False, description="with the attention map of meme_detection"),
 ) -> Response:
     """Annotate one picture. An annotator that cannot answer says so for itself and never fails the others."""
     chosen = behind.image.parse_annotators(annotators)
     upload, _ = await read_upload(request, behind.max_upload_bytes, at_end)
-    return reply(await behind.image.annotate(upload.data, chosen))
+    return reply(await behind.image.annotate(upload.data, chosen, explain))
 
 
 @router.post(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 State = Literal["pending", "running", "ready", "failed", "skipped"]
 Kind = Literal["text", "image", "audio", "video", "video360", "shape3d"]
@@ -75,7 +76,12 @@ class TaskResult(Shape):
     embedding: list[float] | None = Field(None, description="the unit vector, of cross_modal_embedding only")
     embeddings: list[SceneEmbedding] | None = Field(None, description="of a video: a vector each scene")
     is_disturbing: bool | None = Field(None, description="of disturbing_content only")
+    is_meme: bool | None = Field(None, description="of meme_detection only")
+    is_nsfw: bool | None = Field(None, description="of nsfw only")
     score: float | None = Field(None, ge=0, le=1, description="how sure a yes-or-no annotator is of yes")
+    explanation: str | None = Field(
+        None, description="of meme_detection with explain=true: the attention map over the picture, a PNG in base64"
+    )
     error: str | None = None
     remedy: str | None = Field(None, description="what makes an unavailable annotator available")
 
@@ -95,6 +101,8 @@ class Annotation(Shape):
 
     asset: MediaInfo
     results: dict[str, TaskResult]
+    seen_faces: SkipJsonSchema[list[Any]] = Field(default=[], exclude=True, repr=False)
+    """Faces with their vectors, for what is stored of an asset; no client sees them."""
 
 
 class Decoded(Shape):

@@ -23,7 +23,7 @@ class Model:
 
 
 def ask(world: World, **handles: Handle) -> Readiness:
-    graph = HealthGraph("embedded", world.image.models, dict(handles), world.places)
+    graph = HealthGraph("embedded", world.models, dict(handles), world.places)
     return asyncio.run(graph.ready())
 
 
@@ -58,7 +58,7 @@ def test_a_catalog_that_cannot_be_used_is_not_ready(world: World) -> None:
     Path(world.folder / "catalog.db").write_bytes(b"no database" * 1000)
     for leftover in ("catalog.db-wal", "catalog.db-shm"):
         Path(world.folder / leftover).unlink(missing_ok=True)
-    broken = HealthGraph("embedded", world.image.models, {}, type(world.places)(**world.places.__getstate__()))
+    broken = HealthGraph("embedded", world.models, {}, type(world.places)(**world.places.__getstate__()))
     answer = asyncio.run(broken.ready())
     assert not answer.ready
     catalog = next(task for task in answer.tasks if task.task == "catalog")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import io
+import time
 from typing import Any
 
 import pytest
@@ -12,13 +14,14 @@ from PIL import Image
 from ray.exceptions import RayTaskError
 from ray.serve.exceptions import BackPressureError
 
-from graphs.image import ANNOTATORS
+from graphs.annotators import ANNOTATORS, Annotators, Models
+from graphs.image import ImageGraph
 from serve_app.errors import Problem
-from serve_app.models.manifest import load_manifest
+from serve_app.models.manifest import Classifier, load_manifest
 from serve_app.wire.schemas import Annotation
-from tests.graphs.world import World, png
+from tests.graphs.world import Handle, Judge, World, png
 
-UNSERVED = {"action_recognition", "meme_detection", "disturbing_content", "captioning"}
+UNSERVED = {"action_recognition", "meme_detection", "disturbing_content", "nsfw", "captioning", "text_recognition"}
 
 
 def annotate(world: World, data: bytes | None = None, *names: str) -> Annotation:
@@ -36,7 +39,7 @@ def busy() -> BackPressureError:
 def test_all_annotators_answer(world: World) -> None:
     data = png(size=(31, 17))
     answer = annotate(world, data)
-    assert set(answer.results) == set(ANNOTATORS.values())
+    assert set(answer.results) == {annotator.result for annotator in ANNOTATORS.values()}
     assert answer.asset.sha256 == hashlib.sha256(data).hexdigest()
     assert (answer.asset.media_type, answer.asset.width, answer.asset.height) == ("image/png", 31, 17)
     objects = answer.results["object_detection"]
@@ -54,8 +57,53 @@ def test_a_task_that_no_model_serves_says_what_it_needs(world: World) -> None:
     results = annotate(world).results
     assert {name for name, result in results.items() if result.status == "unavailable"} == UNSERVED
     for name in UNSERVED:
-        assert results[name].remedy == world.image.models.manifest.tasks[name].remedy
+        assert results[name].remedy == world.models.manifest.tasks[name].remedy
         assert results[name].model is None
+
+
+def test_one_that_hangs_costs_only_its_own_answer(world: World) -> None:
+    class Hanging:
+        async def detect(self, payload: bytes) -> None:
+            await asyncio.sleep(60)
+
+    world.objects.target = Hanging()
+    graph = ImageGraph(dataclasses.replace(world.annotators, deadlines_s={"objects": 0.2}))
+    started = time.perf_counter()
+    results = asyncio.run(graph.annotate(png())).results
+    assert time.perf_counter() - started < 5
+    assert results["object_detection"].error == "deadline: no answer within 0.2 s"
+    assert results["face_recognition"].status == results["cross_modal_embedding"].status == "ok"
+
+
+def heads(world: World, *tasks: str) -> Annotators:
+    """Annotators whose ``tasks`` are heads on the encoder's vector."""
+    head = Classifier(
+        on="vector", activation="sigmoid", encoder="clip-embedded@2", labels=["no", "yes"], positive=["yes"],
+        threshold=0.5,
+    )  # fmt: skip
+    row = world.models.rows["cross_modal_embedding"]
+    rows = {task: row.model_copy(update={"task": task, "classifier": head, "clip": None}) for task in tasks}
+    served = {task: Handle(Judge(0.7)) for task in tasks}
+    models = Models(world.models.rows | rows, world.models.manifest)
+    return dataclasses.replace(world.annotators, served=world.annotators.served | served, models=models)
+
+
+def test_the_tower_runs_once_however_many_heads_read_its_vector(world: World) -> None:
+    graph = ImageGraph(heads(world, "disturbing_content", "nsfw"))
+    results = asyncio.run(graph.annotate(png())).results
+    assert results["disturbing_content"].is_disturbing is results["nsfw"].is_nsfw is True
+    assert [label.label for label in results["nsfw"].labels] == ["nsfw"]
+    assert results["cross_modal_embedding"].embedding
+    assert [name for name, *_ in world.encoder.calls] == ["encode_image"]
+    asyncio.run(graph.annotate(png(), ("concerns", "nsfw")))
+    assert len(world.encoder.calls) == 2
+
+
+def test_a_tower_that_fails_fails_its_heads_and_nobody_else(world: World) -> None:
+    world.encoder.fault = busy()
+    results = asyncio.run(ImageGraph(heads(world, "nsfw")).annotate(png())).results
+    assert results["nsfw"].status == results["cross_modal_embedding"].status == "failed"
+    assert results["object_detection"].status == "ok"
 
 
 def test_the_size_is_that_of_the_upright_picture(world: World) -> None:

@@ -86,8 +86,8 @@ def test_only_those_who_are_asked_get_frames(world: World, two_scenes: bytes) ->
     for other in (world.objects, world.encoder, world.actions):
         assert other.calls == []
     assert annotate(world, two_scenes, "scenes")[-1].results == {}
-    with pytest.raises(Problem, match="memes"):
-        world.videos.parse_annotators("objects,memes")
+    with pytest.raises(Problem, match="smells"):
+        world.videos.parse_annotators("objects,smells")
 
 
 def test_one_without_weights_is_asked_once_and_fails_nobody(world: World, two_scenes: bytes) -> None:
@@ -195,7 +195,7 @@ def test_a_deleted_video_is_gone_with_its_moments(world: World, two_scenes: byte
 
 def test_cancelling_a_job_stops_the_work_within_a_second(world: World, two_scenes: bytes) -> None:
     class Slow:
-        async def detect(self, payload: Any) -> list[Label]:
+        async def find(self, payload: Any) -> list[Label]:
             await asyncio.sleep(60)
             return []
 
@@ -220,7 +220,7 @@ def test_cancelling_a_job_stops_the_work_within_a_second(world: World, two_scene
 
 def test_a_job_tells_how_far_it_is_and_ends(world: World, two_scenes: bytes) -> None:
     class Slow:
-        async def detect(self, payload: Any) -> list[Label]:
+        async def find(self, payload: Any) -> list[Label]:
             await asyncio.sleep(1.0)
             return []
 

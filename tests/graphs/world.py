@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
-from graphs.image import ImageGraph, Models
+from graphs.image import ImageGraph
 from graphs.jobs import JobGraph
 from graphs.processing import ProcessingGraph
 from graphs.recommendation import RecommendationGraph
 from graphs.retrieval import Places, RetrievalGraph
 from graphs.video import Reading, VideoCalls, VideoGraph
-from serve_app.annotation.labels import Label
+from serve_app.annotation.labels import FoundFace, Label
 from serve_app.catalog import NewContent
 from serve_app.media.video import Limits
 from serve_app.models.manifest import load_manifest
@@ -138,6 +139,35 @@ class Detector:
     async def detect(self, payload: bytes) -> list[Label]:
         return self.labels
 
+    async def find(self, payload: bytes) -> list[FoundFace]:
+        return [FoundFace(label.box or (0, 0, 9, 9), label.confidence) for label in await self.detect(payload)]
+
+
+class Judge:
+    """Says the same of every picture, or of every vector."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    async def score(self, payload: bytes) -> float:
+        return self.value
+
+    async def score_vector(self, vector: NDArray[np.float32]) -> float:
+        return self.value
+
+    async def explain(self, payload: bytes) -> tuple[float, bytes]:
+        return self.value, png()
+
+
+class Reader:
+    """Reads the same in every picture."""
+
+    def __init__(self, *labels: Label) -> None:
+        self.labels = list(labels)
+
+    async def read(self, payload: bytes) -> list[Label]:
+        return self.labels
+
 
 class Recognizer:
     """Sees the same in every clip."""
@@ -180,14 +210,25 @@ class World:
         self.shards = [
             Handle(Searcher(Shard(self.catalog.vectors, revision, DIM, shard=i, shards=shards))) for i in range(shards)
         ]
+        self.memes = Handle(Judge(0.9))
+        self.texts = Handle(Reader(Label("ONE DOES NOT", 0.9, (0, 0, 8, 2)), Label("SIMPLY", 0.8, (0, 3, 8, 5))))
         manifest = load_manifest()
-        self.image = ImageGraph(
-            self.objects, self.faces, self.encoder, Models(manifest.profile("embedded"), manifest)
-        )  # fmt: skip
+        self.models = Models(manifest.profile("embedded"), manifest)
+        self.annotators = Annotators(
+            {
+                "cross_modal_embedding": self.encoder,
+                "object_detection": self.objects,
+                "face_detection": self.faces,
+                "meme_detection": self.memes,
+                "text_recognition": self.texts,
+            },
+            self.models,
+        )
+        self.image = ImageGraph(self.annotators)
         self.retrieval = RetrievalGraph(self.encoder, self.shards, self.places, thresholds)
         self.actions = Handle(Recognizer())
         reading = Reading("correlation", 10.0, Limits())
-        self.splitter = Handle(VideoGraph(self.image, self.actions, self.places, reading))
+        self.splitter = Handle(VideoGraph(self.annotators, self.actions, self.places, reading))
         self.videos = VideoCalls(self.splitter, self.places)
         self.recommendation = RecommendationGraph(self.retrieval, Handle(Recommender()))
         self.runner = Handle(Runner())
