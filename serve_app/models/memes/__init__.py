@@ -1,0 +1,1 @@
+"""The training of MemeTector: generated pictures, scenarios, the loop and the export."""
