@@ -7,6 +7,7 @@ Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; its 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,27 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from serve_app.models.dlib_checkpoint import DIM, SIDE, Block, Convolution, DlibFace
+from serve_app.models.dlib_checkpoint import DIM, SIDE, Block, Convolution, DlibFace, read_dlib_face
+from serve_app.models.manifest import Descriptor, UnusableFile
 
 INPUT, OUTPUT = "faces", "vectors"
 """Names in the ONNX file."""
+FACE = "face_descriptor.onnx"
+"""The file that :func:`convert_dlib_face` writes."""
 OPSET, IR_VERSION = 18, 9
+
+
+def convert_dlib_face(files: Mapping[str, Path], descriptor: Descriptor, out: Path) -> None:
+    """Write the network of ``files["checkpoint"]`` into ``out``.
+
+    Raises :class:`UnusableFile` where that is another network, or where the row describes another one.
+    """
+    try:
+        if (descriptor.side, descriptor.dim) != (SIDE, DIM):
+            raise ValueError(f"it gives {DIM} numbers for {SIDE} pixels, the manifest says otherwise")
+        export_dlib_face(read_dlib_face(files["checkpoint"]), out / FACE)
+    except ValueError as error:
+        raise UnusableFile("checkpoint", str(error)) from None
 
 
 def export_dlib_face(face: DlibFace, path: Path) -> None:
