@@ -251,5 +251,9 @@ def _convert(store: Store, model: Model, scratch: Path) -> None:
         convert_open_clip(sources, model.clip, scratch)
     elif model.convert == "slowfast" and model.video:
         convert_slowfast(sources, model.video, scratch)
+    elif model.convert and model.descriptor:
+        from serve_app.models.face_checkpoints import convert_face
+
+        convert_face(model.convert, sources, model.descriptor, scratch)
     else:
         raise PullError(f"{model.key}: convert {model.convert} needs a section that says how")
