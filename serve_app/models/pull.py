@@ -18,7 +18,7 @@ from serve_app.models.fetch import Limits, PullError, Wanted, fetch, settle
 from serve_app.models.manifest import File, Model, UnusableFile
 from serve_app.models.store import RECORD, Store, digest
 
-__all__ = ["Limits", "Progress", "PullError", "Pulled", "pull"]
+__all__ = ["Limits", "Progress", "PullError", "Pulled", "convert_shipped", "pull"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,16 @@ def pull(
     if failures:
         raise PullError("\n".join(failures))
     return done
+
+
+def convert_shipped(store: Store, model: Model) -> None:
+    """Convert what ships with Python packages, where that has not been done: no network is needed for it.
+
+    Does nothing for models whose files are fetched, or all shipped. Raises :class:`PullError` as :func:`pull` does.
+    """
+    fetched = any(file.url for file in model.files.values())
+    if not fetched and not model.embedded and store.state(model) != "present":
+        pull(store, [model])
 
 
 @dataclass(frozen=True)
@@ -131,10 +141,10 @@ class _Pull:
     def _shipped(self, logical: str) -> Pulled:
         path, expected = self.store.path(self.model, logical), self.model.files[logical].sha256
         if not path.is_file():
-            raise PullError(f"{self.model.key}: {path} is missing; {self.store.remedy(self.model)}")
+            raise PullError(f"{self.model.key}: {path} is missing; {self.store.reinstall(self.model)}")
         found = self._hash(logical, path)
         if expected not in (None, found):
-            raise PullError(f"{self.model.key}: {path} is damaged (sha256 {found}); {self.store.remedy(self.model)}")
+            raise PullError(f"{self.model.key}: {path} is damaged (sha256 {found}); {self.store.reinstall(self.model)}")
         return self._pulled(logical, found, "package")
 
     def _copy(self, logical: str, file: File, target: Path) -> str:
@@ -244,16 +254,22 @@ def find(folder: Path, model: Model, file: File) -> Path:
 
 def _convert(store: Store, model: Model, scratch: Path) -> None:
     # torch and open_clip take seconds to import and are needed for a conversion only.
-    from serve_app.models.convert import convert_open_clip, convert_slowfast
+    from serve_app.models.convert import convert_classifier, convert_open_clip, convert_slowfast
 
     sources = {name: store.path(model, name) for name, file in model.files.items() if not file.converted}
     if model.convert == "open_clip" and model.clip:
         convert_open_clip(sources, model.clip, scratch)
     elif model.convert == "slowfast" and model.video:
         convert_slowfast(sources, model.video, scratch)
+    elif model.convert == "dlib_face" and model.descriptor:
+        from serve_app.models.dlib_face import convert_dlib_face
+
+        convert_dlib_face(sources, model.descriptor, scratch)
     elif model.convert and model.descriptor:
         from serve_app.models.face_checkpoints import convert_face
 
         convert_face(model.convert, sources, model.descriptor, scratch)
+    elif model.convert == "tfjs":
+        convert_classifier(sources, scratch / str(model.files["weights"].converted))
     else:
         raise PullError(f"{model.key}: convert {model.convert} needs a section that says how")

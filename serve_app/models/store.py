@@ -76,9 +76,11 @@ class Store:
 
     def remedy(self, model: Model) -> str:
         """The command that brings the weights of ``model`` to this machine."""
+        return self.reinstall(model) if model.embedded else f"mediaverse models pull {model.name}"
+
+    def reinstall(self, model: Model) -> str:
+        """What brings back the files of ``model`` that ship with a Python package."""
         packages = sorted({file.package for file in model.files.values() if file.package})
-        if len(packages) < len(model.files):
-            return f"mediaverse models pull {model.name}"
         if all(package.startswith(EMBEDDED) for package in packages):
             return f"mediaverse models train-embedded {model.name}"
         return f"install the Python package {packages[0].partition(':')[0].partition('.')[0]} again"
