@@ -1,0 +1,276 @@
+"""The cascade of MTCNN (Zhang et al. 2016, "Joint Face Detection and Alignment using Multitask Cascaded Convolutional
+Networks") on ONNX Runtime, for many pictures of any sizes at once.
+
+Steps, thresholds and roundings are those of facenet-pytorch 2.6.0, so that the faces are the same to a pixel; but the
+pyramid is cut into tiles of a few fixed shapes, and the later networks see the crops of all pictures together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
+
+from serve_app.annotation.area_resize import Sums, crops, resized, summed
+from serve_app.annotation.suppression import REACH, suppress, suppress_windows
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+THRESHOLDS = (0.6, 0.7, 0.7)
+"""Least probability of a face in the eyes of each network."""
+SAME_SCALE, SAME_PICTURE = 0.5, 0.7
+"""Overlaps above which the worse of two boxes goes: among windows of one scale, and among all boxes of a picture."""
+FACTOR = 0.709
+"""From one scale of the pyramid to the next: the area halves."""
+WINDOW, STEP = 12, 2
+"""Pixels of a window that the first network looks at, and between two of them."""
+PIECE, GRAIN = 96, 16
+"""Windows along a side of a tile: at most, and a multiple of; so there are 36 shapes of tiles."""
+MOST_PROPOSALS = 2000
+"""Boxes of one picture that the second network sees, the best ones: bounds what noise can cost."""
+CROPS = 128
+"""Crops that a network sees at once; more do not fit a core's cache."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of several pictures: ``picture`` [n] their numbers, ``corners`` float32 [n, 4], ``scores`` float32 [n]."""
+
+    picture: Ints
+    corners: Floats
+    scores: Floats
+
+    def take(self, which: NDArray[Any]) -> Self:
+        return type(self)(self.picture[which], self.corners[which], self.scores[which])
+
+
+@dataclass(frozen=True)
+class Found:
+    """The faces of one picture, best first: ``corners`` float32 [n, 4] x1, y1, x2, y2 in its pixels, which may lie
+    outside; ``scores`` float32 [n]; ``landmarks`` float32 [n, 5, 2] x, y."""
+
+    corners: Floats
+    scores: Floats
+    landmarks: Floats
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A piece of one scale of one picture: ``pixels`` float32 [4, H, W], the last channel 1 outside the picture.
+
+    ``base`` is the row of that scale on the lattice of all windows, ``row`` and ``column`` the tile's first window in
+    it, ``rows`` and ``columns`` how many windows the scale has.
+    """
+
+    pixels: Floats
+    picture: int
+    scale: float
+    base: int
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+
+class Cascade:
+    """Finds faces and their landmarks in pictures uint8 [H, W, 3]."""
+
+    def __init__(
+        self, pnet: InferenceSession, rnet: InferenceSession, onet: InferenceSession, min_face: int,
+        threads: int = 1, tiles: int = 1,
+    ) -> None:  # fmt: skip
+        """``min_face`` is the least side of a face in pixels. ``threads`` call the networks side by side, so that each
+        session needs one of its own only; ``tiles`` of the pyramid go into one call: one on a CPU, whose cache it then
+        fits, more on a GPU."""
+        self._pnet, self._rnet, self._onet = pnet, rnet, onet
+        self._min_face = min_face
+        self._tiles = tiles
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mtcnn") if threads > 1 else None
+
+    def run(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Found]:
+        """The faces of each picture; one whose shorter side is below ``min_face`` has none."""
+        tables = self._map(summed, pictures)
+        boxes = self._refine(tables, self._propose(tables))
+        boxes, landmarks = self._decide(tables, boxes)
+        found = []
+        for number in range(len(pictures)):
+            own = np.nonzero(boxes.picture == number)[0]
+            own = own[suppress(boxes.corners[own], boxes.scores[own], SAME_PICTURE, "smaller")]
+            found.append(Found(boxes.corners[own], boxes.scores[own], landmarks[own]))
+        return found
+
+    def _map(self, function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
+        return list((self._pool.map if self._pool else map)(function, items))
+
+    def _propose(self, tables: Sequence[Sums]) -> Boxes:
+        """Windows with a face at any scale, moved to where the first network thinks it is, as squares."""
+        by_shape: dict[tuple[int, ...], list[Tile]] = defaultdict(list)
+        for tiles in self._map(_all_tiles, self._levels(tables)):
+            for tile in tiles:
+                by_shape[tile.pixels.shape].append(tile)
+        calls = [
+            tiles[start : start + self._tiles]
+            for tiles in by_shape.values()
+            for start in range(0, len(tiles), self._tiles)
+        ]
+        rows, columns, boxes, shifts = _joined(self._map(self._windows, calls))
+        kept = suppress_windows(rows, columns, boxes.corners, boxes.scores, SAME_SCALE)
+        boxes, shifts = boxes.take(kept), shifts[kept]
+        kept = _per_picture(boxes, len(tables), MOST_PROPOSALS)
+        boxes, shifts = boxes.take(kept), shifts[kept]
+        sides = boxes.corners[:, 2:] - boxes.corners[:, :2]
+        return Boxes(boxes.picture, _squares(boxes.corners + shifts * np.tile(sides, 2)), boxes.scores)
+
+    def _levels(self, tables: Sequence[Sums]) -> Iterator[tuple[Sums, int, float, int]]:
+        """Table, picture, scale and first row on the lattice, for each scale of each picture."""
+        base = 0
+        for picture, table in enumerate(tables):
+            scale = WINDOW / self._min_face
+            least = (min(table.shape[1:]) - 1) * scale
+            while least >= WINDOW:
+                yield table, picture, scale, base
+                base += _windows_along(_side(table.shape[1] - 1, scale)) + REACH
+                scale, least = scale * FACTOR, least * FACTOR
+
+    def _windows(self, tiles: Sequence[Tile]) -> tuple[Ints, Ints, Boxes, Floats]:
+        """The windows of tiles of one shape that may hold a face: row and column on the lattice, box, regression."""
+        probability, regression = _call(self._pnet, np.stack([tile.pixels for tile in tiles]))
+        which, row, column = np.nonzero(probability >= THRESHOLDS[0])
+        first, base, size = (
+            np.array([[getattr(tile, name) for name in names] for tile in tiles], np.int64)[which]
+            for names in (("row", "column"), ("base", "picture"), ("rows", "columns"))
+        )
+        at = np.stack([row, column], axis=1)
+        place = first + at
+        inside = (place < size).all(axis=1)
+        which, at, place, base = which[inside], at[inside], place[inside], base[inside]
+        scale = np.array([tile.scale for tile in tiles], np.float32)[which, None]
+        start = (place[:, ::-1] * STEP + 1).astype(np.float32)
+        corners = np.concatenate([np.floor(start / scale), np.floor((start + WINDOW - 1) / scale)], axis=1)
+        scores = probability[which, at[:, 0], at[:, 1]]
+        shifts = regression[which, :, at[:, 0], at[:, 1]]
+        return base[:, 0] + place[:, 0], place[:, 1], Boxes(base[:, 1], corners, scores), shifts
+
+    def _refine(self, tables: Sequence[Sums], boxes: Boxes) -> Boxes:
+        """What the second network leaves of the proposals, better placed, as squares."""
+        boxes, (scores, shifts) = self._look(self._rnet, tables, boxes, 24, (0, 4))
+        sure = scores > THRESHOLDS[1]
+        boxes, shifts = Boxes(boxes.picture[sure], boxes.corners[sure], scores[sure]), shifts[sure]
+        kept = _per_picture(boxes, len(tables), MOST_PROPOSALS)
+        boxes, shifts = boxes.take(kept), shifts[kept]
+        return Boxes(boxes.picture, _squares(_moved(boxes.corners, shifts)), boxes.scores)
+
+    def _decide(self, tables: Sequence[Sums], boxes: Boxes) -> tuple[Boxes, Floats]:
+        """Faces and their landmarks [n, 5, 2]."""
+        boxes, (scores, shifts, marks) = self._look(self._onet, tables, boxes, 48, (0, 4, 10))
+        sure = scores > THRESHOLDS[2]
+        picture, corners, marks = boxes.picture[sure], boxes.corners[sure], marks[sure].reshape(-1, 2, 5)
+        sides = corners[:, 2:] - corners[:, :2] + 1
+        landmarks = (marks * sides[:, :, None] + corners[:, :2, None] - 1).transpose(0, 2, 1)
+        return Boxes(picture, _moved(corners, shifts[sure]), scores[sure]), landmarks
+
+    def _look(
+        self, network: InferenceSession, tables: Sequence[Sums], boxes: Boxes, side: int, widths: tuple[int, ...]
+    ) -> tuple[Boxes, list[Floats]]:
+        """The boxes that lie in their picture, and a network's outputs for them; each output has ``widths`` columns."""
+        limits = np.array([[table.shape[2] - 1, table.shape[1] - 1] for table in tables], np.int64)
+        whole = boxes.corners.astype(np.int64)
+        whole = np.concatenate([whole[:, :2].clip(1) - 1, np.minimum(whole[:, 2:], limits[boxes.picture])], axis=1)
+        inside = (whole[:, 2:] > whole[:, :2]).all(axis=1)
+        boxes, whole = boxes.take(inside), whole[inside]
+
+        def call(start: int) -> list[Floats]:
+            picture, corners = boxes.picture[start : start + CROPS], whole[start : start + CROPS]
+            pixels = np.empty((len(corners), 3, side, side), np.float32)
+            for number in np.unique(picture):
+                pixels[picture == number] = crops(tables[number], corners[picture == number], side)
+            return _call(network, pixels)
+
+        empty = [np.empty((0, width) if width else 0, np.float32) for width in widths]
+        outputs = self._map(call, range(0, len(whole), CROPS))
+        return boxes, [np.concatenate(each) for each in zip(empty, *outputs, strict=True)]
+
+
+def _all_tiles(level: tuple[Sums, int, float, int]) -> list[Tile]:
+    """One scale of a picture in tiles of one shape."""
+    table, picture, scale, base = level
+    height, width = (_side(side - 1, scale) for side in table.shape[1:])
+    pixels = resized(table, height, width)
+    rows, columns = _windows_along(height), _windows_along(width)
+    down, across = _piece(rows), _piece(columns)
+    tiles = []
+    for row in range(0, rows, down):
+        for column in range(0, columns, across):
+            tile = np.zeros((4, STEP * down + WINDOW - STEP, STEP * across + WINDOW - STEP), np.float32)
+            part = pixels[:, STEP * row :, STEP * column :][:, : tile.shape[1], : tile.shape[2]]
+            tile[:3, : part.shape[1], : part.shape[2]] = part
+            tile[3, part.shape[1] :] = 1
+            tile[3, :, part.shape[2] :] = 1
+            tiles.append(Tile(tile, picture, scale, base, row, column, rows, columns))
+    return tiles
+
+
+def _side(pixels: int, scale: float) -> int:
+    return int(pixels * scale + 1)
+
+
+def _windows_along(pixels: int) -> int:
+    """How many windows the first network sees along a side; the last may reach outside by a pixel."""
+    return (pixels + 1) // 2 - 5
+
+
+def _piece(windows: int) -> int:
+    """Windows along a side of a tile: as many tiles as needed, all equal, with little to spare."""
+    pieces = -(-windows // PIECE)
+    return -(-windows // (pieces * GRAIN)) * GRAIN
+
+
+def _call(network: InferenceSession, pixels: Floats) -> list[Floats]:
+    outputs: list[Floats] = network.run(None, {network.get_inputs()[0].name: pixels})
+    return outputs
+
+
+def _joined(parts: Sequence[tuple[Ints, Ints, Boxes, Floats]]) -> tuple[Ints, Ints, Boxes, Floats]:
+    none = np.empty(0, np.int64)
+    nothing = (
+        none,
+        none,
+        Boxes(none, np.empty((0, 4), np.float32), np.empty(0, np.float32)),
+        np.empty((0, 4), np.float32),
+    )
+    rows, columns, boxes, shifts = zip(nothing, *parts, strict=True)
+    fields = (np.concatenate([getattr(each, name) for each in boxes]) for name in ("picture", "corners", "scores"))
+    return np.concatenate(rows), np.concatenate(columns), Boxes(*fields), np.concatenate(shifts)
+
+
+def _per_picture(boxes: Boxes, pictures: int, most: int) -> Ints:
+    """Which boxes stay where no two of a picture are the same; of each at most the ``most`` best enter."""
+    kept = [np.empty(0, np.int64)]
+    for number in range(pictures):
+        own = np.nonzero(boxes.picture == number)[0]
+        own = own[np.argsort(-boxes.scores[own], kind="stable")[:most]]
+        kept.append(own[suppress(boxes.corners[own], boxes.scores[own], SAME_PICTURE)])
+    return np.concatenate(kept)
+
+
+def _moved(corners: Floats, shifts: Floats) -> Floats:
+    """Boxes moved by a regression, in sides that count both ends' pixels."""
+    moved: Floats = corners + shifts * np.tile(corners[:, 2:] - corners[:, :2] + 1, 2)
+    return moved
+
+
+def _squares(corners: Floats) -> Floats:
+    """The boxes made square about their middles."""
+    sides = corners[:, 2:] - corners[:, :2]
+    longer = sides.max(axis=1, keepdims=True)
+    start = corners[:, :2] + sides * 0.5 - longer * 0.5
+    return np.concatenate([start, start + longer], axis=1)

@@ -1,0 +1,1 @@
+"""Published weights that are small and free enough to ship: each beside its licence."""
