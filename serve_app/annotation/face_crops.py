@@ -31,7 +31,8 @@ Box = tuple[float, float, float, float]
 class KeptFace:
     """A face with enough around it that any descriptor can be computed from this alone.
 
-    ``picture`` is a JPEG; ``box`` (x1, y1, x2, y2) and ``landmarks`` (five (x, y), or none) are in its pixels.
+    ``picture`` is a JPEG; ``box`` (x1, y1, x2, y2) and ``landmarks`` (five (x, y), or none) are in its pixels. A box
+    that hangs over the edge of the first picture hangs over the edge of this one.
     """
 
     picture: bytes
@@ -57,7 +58,7 @@ class Opened:
         """The face as the network wants it: RGB uint8 [side, side, 3]; ``Problem`` where it cannot be cut so."""
         if spec.align == "five_points":
             return self._by_landmarks(face, spec)
-        box = self._grown(self._box(face), spec.margin or 0)
+        box = self._box(face, spec.margin or 0)
         if spec.align == "square":
             box = _square(box)
         size = (spec.side, spec.side)
@@ -65,45 +66,36 @@ class Opened:
 
     def keep(self, face: FoundFace) -> KeptFace:
         """The face with what is around it."""
-        left, top, right, bottom = self._grown(self._box(face), KEPT_AROUND)
+        left, top, right, bottom = self._box(face, KEPT_AROUND)
         area = floor(left), floor(top), ceil(right), ceil(bottom)
         crop = self._image.crop(area)
         crop.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.BICUBIC, reducing_gap=None)
         scale = crop.width / (area[2] - area[0]), crop.height / (area[3] - area[1])
-        x1, y1, x2, y2 = self._box(face)
-        (left, top), (right, bottom) = (_moved(point, area, scale) for point in ((x1, y1), (x2, y2)))
+        corners = (self._at(point) for point in (face.box[:2], face.box[2:]))
+        (left, top), (right, bottom) = (_moved(point, area, scale) for point in corners)
         landmarks = tuple(_moved(point, area, scale) for point in self._landmarks(face))
         buffer = io.BytesIO()
         crop.save(buffer, "JPEG", quality=KEPT_QUALITY, subsampling=0)
         return KeptFace(buffer.getvalue(), (left, top, right, bottom), landmarks)
 
-    def _box(self, face: FoundFace) -> Box:
-        """Its box in the pixels at hand, inside the picture; ``Problem`` where nothing of it is."""
+    def _box(self, face: FoundFace, more: float = 0) -> Box:
+        """Its box in the pixels at hand with a share ``more`` of its sides, half of it on each side, as far as the
+        picture goes; ``Problem`` where none of it is in the picture."""
         if not np.isfinite(face.box).all():
             raise Problem("unprocessable", "the box of the face is not finite")
         (x1, y1), (x2, y2) = (self._at(point) for point in (face.box[:2], face.box[2:]))
-        x1, y1 = max(0.0, x1), max(0.0, y1)
-        x2, y2 = min(float(self._image.width), x2), min(float(self._image.height), y2)
-        if x2 <= x1 or y2 <= y1:
+        wide, high = more * (x2 - x1) / 2, more * (y2 - y1) / 2
+        left, top = max(0.0, x1 - wide), max(0.0, y1 - high)
+        right, bottom = min(float(self._image.width), x2 + wide), min(float(self._image.height), y2 + high)
+        if min(x2 - x1, y2 - y1, right - left, bottom - top) <= 0:
             raise Problem("unprocessable", "the box of the face has no part in the picture")
-        return x1, y1, x2, y2
+        return left, top, right, bottom
 
     def _landmarks(self, face: FoundFace) -> list[tuple[float, float]]:
         return [self._at(point) for point in face.landmarks]
 
     def _at(self, point: tuple[float, ...]) -> tuple[float, float]:
         return point[0] * self._scale[0], point[1] * self._scale[1]
-
-    def _grown(self, box: Box, share: float) -> Box:
-        """A box with ``share`` of its sides more, half of it on each side, as far as the picture goes."""
-        x1, y1, x2, y2 = box
-        wide, high = share * (x2 - x1) / 2, share * (y2 - y1) / 2
-        return (
-            max(0.0, x1 - wide),
-            max(0.0, y1 - high),
-            min(float(self._image.width), x2 + wide),
-            min(float(self._image.height), y2 + high),
-        )
 
     def _by_landmarks(self, face: FoundFace, spec: Descriptor) -> Pixels:
         """What a similarity takes from the landmarks to the template; black where the picture does not go."""
@@ -145,11 +137,13 @@ def _similarity(
     """
     if len(points) != len(template):
         raise Problem("unprocessable", f"a face is aligned by {len(template)} landmarks, this one has {len(points)}")
+    if not np.isfinite(points).all():
+        raise Problem("unprocessable", "the landmarks of the face are not finite")
     seen, wanted = (np.array([complex(x, y) for x, y in some]) for some in (points, template))
     about, target = seen - seen.mean(), wanted - wanted.mean()
     spread = float(np.vdot(about, about).real)
-    onto = complex(np.vdot(about, target)) / spread if spread > 0 else 0j
-    if not np.isfinite(onto) or abs(onto) == 0:
+    onto = complex(np.vdot(about, target)) / spread if 0 < spread < np.inf else 0j
+    if abs(onto) == 0:
         raise Problem("unprocessable", "the landmarks of the face do not tell how it lies")
     turn = 1 / onto
     return turn, complex(seen.mean()) - turn * complex(wanted.mean())
