@@ -69,9 +69,12 @@ class Layer(nn.Module):
         """Tokens [N, T, dim] to the same."""
         count, tokens, _ = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(count, tokens, 3, self.heads, self.key_dim).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(*qkv.unbind(0), dropout_p=self.dropout if self.training else 0.0)
+        query, key, value = qkv.unbind(0)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         x = x + self.out(mixed.transpose(1, 2).reshape(count, tokens, -1))
-        return x + self.mlp(self.norm2(x))
+        mapped: Tensor = self.mlp(self.norm2(x))
+        return x + mapped
 
 
 class MemeTector(nn.Module):

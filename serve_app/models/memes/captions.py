@@ -10,6 +10,7 @@ from serve_app.models.memes.lettering import FACES, HEAVY, Style, fitted, wrappe
 from serve_app.models.memes.scenery import Pixels
 
 Box = tuple[int, int, int, int]
+Ink = tuple[int, int, int]
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 _BRIGHT = ((255, 255, 255), (255, 255, 255), (255, 255, 255), (255, 240, 60), (255, 90, 80), (140, 255, 120))
 
@@ -18,16 +19,12 @@ def _words(rng: np.random.Generator, count: int) -> list[str]:
     return [str(word) for word in rng.choice(WORDS, count)]
 
 
-def _overlay(image: Image.Image, masks: tuple[Image.Image, Image.Image], at: tuple[int, int], ink: Box3) -> Box:
+def _overlay(image: Image.Image, masks: tuple[Image.Image, Image.Image], at: tuple[int, int], ink: Ink) -> Box:
     """Set the words with their outline (black, but white round dark ink) at the corner ``at``; where they stand."""
     edge = BLACK if sum(ink) > 200 else WHITE
     image.paste(edge, at, masks[1])
-    inset = ((masks[1].width - masks[0].width) // 2, (masks[1].height - masks[0].height) // 2)
-    image.paste(ink, (at[0] + inset[0], at[1] + inset[1]), masks[0])
+    image.paste(ink, at, masks[0])
     return at[0], at[1], at[0] + masks[1].width, at[1] + masks[1].height
-
-
-Box3 = tuple[int, int, int]
 
 
 def macro(rng: np.random.Generator, image: Image.Image) -> list[Box]:

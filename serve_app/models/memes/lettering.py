@@ -49,22 +49,22 @@ class Style:
 
 def letters(text: str, style: Style) -> tuple[Image.Image, Image.Image]:
     """The ink of one or more lines and the ink with its outline, two masks "L" of one size, cut to what shows."""
-    face = font(style.face, max(6, style.size))
-    draw = ImageDraw.Draw(Image.new("L", (1, 1)))
-    spacing = max(1, style.size // 8)
-    edge = style.outline
-    left, top, right, bottom = draw.multiline_textbbox(
-        (0, 0), text, font=face, stroke_width=edge, align=style.align, spacing=spacing
-    )
-    size = (int(right - left) + 2, int(bottom - top) + 2)
+    face, edge = font(style.face, max(6, style.size)), style.outline
+    lines, step = text.split("\n"), style.size + max(1, style.size // 8) + edge
+    measured = [face.getbbox(line, stroke_width=edge) for line in lines]
+    width = int(max(right - left for left, _, right, _ in measured)) + 2
+    height = int(measured[-1][3] - measured[0][1]) + step * (len(lines) - 1) + 2
     masks = []
     for stroke in (0, edge):
-        mask = Image.new("L", size)
-        ImageDraw.Draw(mask).multiline_text(
-            (1 - left, 1 - top), text, 255, face, spacing=spacing, align=style.align, stroke_width=stroke
-        )
+        mask = Image.new("L", (width, height))
+        draw = ImageDraw.Draw(mask)
+        # Line by line: Pillow sets lines apart by the outline too, and ink and outline would drift asunder.
+        for number, (line, (left, _, right, _)) in enumerate(zip(lines, measured, strict=True)):
+            free = width - 2 - (right - left) if style.align != "left" else 0
+            at = (1 - left + free / 2, 1 - measured[0][1] + number * step)
+            draw.text(at, line, 255, face, stroke_width=stroke)
         if style.stretch != 1:
-            mask = mask.resize((max(1, round(size[0] * style.stretch)), size[1]), Image.Resampling.BILINEAR)
+            mask = mask.resize((max(1, round(width * style.stretch)), height), Image.Resampling.BILINEAR)
         masks.append(mask)
     box = masks[1].getbbox() or (0, 0, 1, 1)
     return masks[0].crop(box), masks[1].crop(box)

@@ -9,9 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from serve_app.models.embedded.backgrounds import PHOTOGRAPHS, background, boards, crop, heap, jitter, noise
+from serve_app.models.embedded.backgrounds import (
+    PHOTOGRAPHS,
+    background,
+    boards,
+    crop,
+    heap,
+    jitter,
+    noise,
+    random_colour,
+)
 from serve_app.models.embedded.backgrounds import photograph as known
-from serve_app.models.embedded.backgrounds import random_colour
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
