@@ -1,35 +1,25 @@
-"""The classifier of disturbing content as a deployment."""
+"""What tells whether a picture is of concern, disturbing or not safe for work, as a deployment."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from ray import serve
 
-from deployments.replica import ModelReplica, Payload
+from deployments.head import HeadReplica
+from deployments.replica import Payload
 
 
 @serve.deployment
-class ConcernDetector(ModelReplica):
-    """Any classifier in ONNX, of pictures or of CLIP vectors, that a row of ``configs/models.yaml`` describes."""
-
-    def load(self) -> None:
-        # Here, not above: what builds the application imports this file and has no use for ONNX Runtime.
-        from serve_app.annotation.concerns import load_concerns
-
-        self.classifier = load_concerns(self.model, self.files, self.recipe.threads)
-        self.classifier.warm()
-        self.items = self.batcher(self.classifier.run)
+class ConcernDetector(HeadReplica):
+    """Any classifier or prompts that a row of ``configs/models.yaml`` describes, with labels that are of concern."""
 
     async def score(self, payload: Payload) -> float:
-        """How sure it is, in [0, 1], that a picture is disturbing; ``unavailable`` where the row reads vectors."""
-        self.require()
-        tensor = await self.in_thread(self.classifier.prepare, await self.receive(payload))
-        return self.classifier.finish(await self.items.submit(tensor))
+        """How sure it is, in [0, 1], that a picture is of concern; ``unavailable`` where the row reads vectors."""
+        row = await self.read(payload)
+        return float(self.head.score(row))
 
     async def score_vector(self, vector: Any) -> float:
         """The same of a picture's CLIP vector [D]; ``unavailable`` where the row reads pictures or other vectors."""
-        self.require()
-        tensor = self.classifier.prepare_vector(np.asarray(vector, np.float32))
-        return self.classifier.finish(await self.items.submit(tensor))
+        row = await self.read_vector(vector)
+        return float(self.head.score(row))

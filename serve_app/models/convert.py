@@ -87,6 +87,21 @@ def convert_slowfast(files: dict[str, Path], video: Video, out: Path) -> None:
     (out / SLOWFAST_LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
 
 
+def convert_classifier(files: dict[str, Path], weights: Path) -> None:
+    """Write a fetched TensorFlow.js classifier as the ONNX file ``weights``.
+
+    ``files`` has ``topology`` (its ``model.json``); all others are its shards, in the order of their logical names.
+    Raises :class:`UnusableFile` where they are no such network.
+    """
+    from serve_app.models.tfjs import convert_tfjs
+
+    shards = [path for name, path in sorted(files.items()) if name != "topology"]
+    try:
+        convert_tfjs(files["topology"], shards, weights)
+    except ValueError as error:
+        raise UnusableFile("topology", str(error)) from None
+
+
 def class_names(published: Path) -> list[str]:
     """The labels of a ``kinetics_classnames.json`` in the order of the classes.
 

@@ -10,6 +10,7 @@ described in :mod:`serve_app.models.sections`.
 from __future__ import annotations
 
 import importlib.resources
+import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -18,16 +19,19 @@ import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from serve_app.models.sections import (
+    Caption,
     Classifier,
     Clip,
     Descriptor,
     Detector,
     LabelsFile,
+    Prompts,
     Row,
     Video,
 )
 
 __all__ = [
+    "Caption",
     "Classifier",
     "Clip",
     "Descriptor",
@@ -37,6 +41,7 @@ __all__ = [
     "Manifest",
     "ManifestError",
     "Model",
+    "Prompts",
     "UniqueKeys",
     "UnusableFile",
     "Video",
@@ -48,6 +53,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_l
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
 Task = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Conversion = Literal["open_clip", "slowfast", "inception_resnet", "resnet50_faces", "dlib_face", "coca", "tfjs"]
 
 ADDRESS = r"^(https://[^\s/]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?)/\S+$"
 """Weights come over https; plain http only from this machine itself."""
@@ -56,13 +62,15 @@ ENCODER_FILES = ("image", "text", "tokenizer")
 SECTIONS = {
     "object_detection": "detector",
     "video_action_recognition": "video",
-    "disturbing_content": "classifier",
     "face_identity": "descriptor",
 }
 """Tasks whose networks are described by a section of the row, and read from a file ``weights``."""
+CONCERNS = ("disturbing_content", "nsfw")
+HEADS = ("action_recognition", *CONCERNS)
+"""Tasks that a classifier, read from a file ``weights``, or mere prompts may serve."""
 PICKLED = {".pt", ".pth", ".pyth", ".bin", ".ckpt"}
 """Endings of torch files, whose loading may run code: only files with a known hash are loaded."""
-SAFE_CONVERSIONS = {"slowfast", "inception_resnet"}
+SAFE_CONVERSIONS = {"slowfast", "inception_resnet", "coca"}
 """Conversions that load torch files with ``weights_only``: tensors and plain containers are built, no code is run."""
 
 
@@ -121,11 +129,13 @@ class Model(Row):
     source: Annotated[str, StringConstraints(min_length=1)]
     card: str | None = None
     files: Annotated[dict[Name, File], Field(min_length=1)]
-    convert: Literal["open_clip", "slowfast", "inception_resnet", "resnet50_faces", "dlib_face"] | None = None
+    convert: Conversion | None = None
     clip: Clip | None = None
     detector: Detector | None = None
     video: Video | None = None
     classifier: Classifier | None = None
+    prompts: Prompts | None = None
+    caption: Caption | None = None
     descriptor: Descriptor | None = None
 
     @property
@@ -137,6 +147,16 @@ class Model(Row):
     def embedded(self) -> bool:
         """Whether every file ships with a Python package, so that nothing needs to be pulled."""
         return all(file.package for file in self.files.values())
+
+    @property
+    def head(self) -> Classifier | Prompts | None:
+        """The section that says how the labels of a whole picture are read."""
+        return self.classifier or self.prompts
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether it judges the vector that the encoder makes of a picture, and not the picture."""
+        return self.prompts is not None or (self.classifier is not None and self.classifier.on == "vector")
 
     @property
     def bytes(self) -> int | None:
@@ -151,7 +171,12 @@ class Model(Row):
             raise ValueError(f"two files have the same name on disk: {sorted(names)}")
         if self.task == "cross_modal_embedding":
             self._whole_encoder()
+        if self.task == "captioning":
+            self._whole_captioner()
+        if self.task in HEADS:
+            self._whole_head()
         self._whole_network()
+        self._whole_labels()
         if (self.convert is None) == any(file.converted for file in self.files.values()):
             raise ValueError("convert and converted files belong together")
         if self.convert not in SAFE_CONVERSIONS and (blind := [n for n, f in self.files.items() if f.blind_pickle]):
@@ -169,13 +194,35 @@ class Model(Row):
             raise ValueError(f"convert {self.convert} needs a file checkpoint")
         if self.convert == "slowfast" and (self.video is None or "checkpoint" not in self.files):
             raise ValueError("convert slowfast needs a video section and a file checkpoint")
-        for name, described in (("detector", self.detector), ("video", self.video)):
+
+    def _whole_labels(self) -> None:
+        """Labels that stand in a file have that file."""
+        sections = {"detector": self.detector, "video": self.video, "classifier": self.classifier}
+        for name, described in {**sections, "prompts": self.prompts}.items():
             if not described or not isinstance(described.labels, LabelsFile):
                 continue
             if described.labels.file not in self.files:
                 raise ValueError(f"{name}.labels.file: no file {described.labels.file!r} in files")
             if self.convert == "slowfast" and "classnames" not in self.files:
                 raise ValueError("convert slowfast makes the file of labels from a file classnames")
+
+    def _whole_head(self) -> None:
+        if self.head is None:
+            raise ValueError(f"{self.task} needs a classifier section or prompts")
+        if self.classifier and self.prompts:
+            raise ValueError("give either a classifier or prompts")
+        if self.classifier and "weights" not in self.files:
+            raise ValueError(f"{self.task} needs a file weights")
+        if (self.task in CONCERNS) == (self.head.positive is None):
+            raise ValueError(f"positive: {', '.join(CONCERNS)} need such labels, and no other task has them")
+        if self.convert == "tfjs" and "topology" not in self.files:
+            raise ValueError("convert tfjs needs a file topology")
+
+    def _whole_captioner(self) -> None:
+        if self.caption is None or any(file not in self.files for file in ENCODER_FILES):
+            raise ValueError(f"captioning needs a caption section and files {list(ENCODER_FILES)}")
+        if self.convert == "coca" and (self.caption.architecture is None or "checkpoint" not in self.files):
+            raise ValueError("convert coca needs caption.architecture and a file checkpoint")
 
     def _whole_encoder(self) -> None:
         missing = [file for file in ENCODER_FILES if file not in self.files]
@@ -238,10 +285,10 @@ class Manifest(Row):
                     raise ValueError(f"{where}: model {name!r} is for {self.models[name].task}")
         encoders = {model.key for model in self.models.values() if model.task == "cross_modal_embedding"}
         for model in self.models.values():
-            if model.classifier and model.classifier.encoder not in (None, *encoders):
-                where = f"models.{model.name}.classifier.encoder"
+            if model.head and model.head.encoder not in (None, *encoders):
+                where = f"models.{model.name}.{'classifier' if model.classifier else 'prompts'}.encoder"
                 known = ", ".join(sorted(encoders))
-                raise ValueError(f"{where}: no encoder {model.classifier.encoder!r}; there are {known}")
+                raise ValueError(f"{where}: no encoder {model.head.encoder!r}; there are {known}")
         served = {task for rows in self.profiles.values() for task in rows}
         if unnamed := sorted(served - self.tasks.keys()):
             raise ValueError(f"tasks: no title for {', '.join(unnamed)}")
@@ -258,6 +305,15 @@ class UniqueKeys(yaml.SafeLoader):
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise ManifestError(f"line {node.start_mark.line + 1}: {twice[0]!r} stands twice in one table")
         return super().construct_mapping(node, deep)
+
+
+BOOLEAN = "tag:yaml.org,2002:bool"
+# Only true and false, as in YAML 1.2: for YAML 1.1 a classifier's key ``on`` would be the key True.
+UniqueKeys.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+UniqueKeys.add_implicit_resolver(BOOLEAN, re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def shipped() -> Path:

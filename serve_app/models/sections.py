@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Template = Annotated[str, StringConstraints(pattern=r"\{\}", max_length=500)]
 Labels = Annotated[list[str], Field(min_length=1)]
 Side = Annotated[int, Field(gt=0, le=4096)]
+Top = Annotated[int, Field(gt=0, le=100)]
+EncoderKey = Annotated[str, StringConstraints(pattern=r"^[^@]+@[^@]+$")]
 Point = tuple[float, float]
 
 
@@ -37,6 +42,24 @@ class Clip(Row):
     dim: Annotated[int, Field(gt=0, le=8192)]
     architecture: str | None = None
     pretrained_tag: str | None = None
+
+
+class Caption(Clip):
+    """A network that says a sentence about a picture, prepared as for an encoder; ``dim`` is that of its image tokens.
+
+    A sentence has at least ``min_tokens`` and at most ``max_tokens``, its two ends counted. Of ``beams`` sentences that
+    are followed at once the likeliest is the answer; one beam is greedy decoding.
+    """
+
+    min_tokens: Annotated[int, Field(ge=2, le=100)]
+    max_tokens: Annotated[int, Field(ge=3, le=100)]
+    beams: Annotated[int, Field(ge=1, le=16)] = 1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not self.min_tokens < self.max_tokens <= self.context_length:
+            raise ValueError("min_tokens < max_tokens <= context_length does not hold")
+        return self
 
 
 class Detector(Row):
@@ -87,11 +110,12 @@ class Video(Row):
 
 
 class Classifier(Row):
-    """A network that sorts pictures, or the vectors that an encoder makes of them, into a few labels.
+    """A network that sorts pictures, or the vectors that an encoder makes of them, into labels.
 
     Pictures are brought to ``input`` (height, width); ``mean`` and ``std`` are on 0..255 in the order of ``colour``.
     Vectors come from ``encoder`` (name@revision), L2-normalised. ``activation`` is what turns the network's output into
-    probabilities. The score is the sum of the probabilities of the ``positive`` labels; at ``threshold`` it counts.
+    probabilities. Of concerns the score is the sum of the probabilities of the ``positive`` labels; at ``threshold`` it
+    counts. Of all else the labels of at least ``threshold`` are answered, at most ``top``.
     """
 
     on: Literal["picture", "vector"]
@@ -101,10 +125,11 @@ class Classifier(Row):
     std: tuple[Positive, Positive, Positive] | None = None
     layout: Literal["nchw", "nhwc"] | None = None
     activation: Literal["none", "softmax", "sigmoid"]
-    encoder: Annotated[str, StringConstraints(pattern=r"^[^@]+@[^@]+$")] | None = None
-    labels: Labels
-    positive: Labels
+    encoder: EncoderKey | None = None
+    labels: Labels | LabelsFile
+    positive: Labels | None = None
     threshold: Unit
+    top: Top | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -116,8 +141,29 @@ class Classifier(Row):
             raise ValueError(f"a classifier on a {self.on} needs {', '.join(missing)}")
         if extra := [name for name, value in foreign.items() if value is not None]:
             raise ValueError(f"a classifier on a {self.on} has no {', '.join(extra)}")
-        if unknown := [label for label in self.positive if label not in self.labels]:
-            raise ValueError(f"positive: no label {', '.join(unknown)}")
+        _known(self.positive, self.labels)
+        return self
+
+
+class Prompts(Row):
+    """Labels told apart by words alone: a picture's vector against those of sentences about each label.
+
+    The sentences are ``templates`` with a label in the place of ``{}``; ``encoder`` (name@revision) makes the vectors
+    of both. A softmax over the labels' cosines divided by ``temperature`` gives the probabilities (CLIP was trained
+    at .01). ``positive``, ``threshold`` and ``top`` are as of a classifier.
+    """
+
+    encoder: EncoderKey
+    labels: Labels | LabelsFile
+    templates: Annotated[list[Template], Field(min_length=1, max_length=100)]
+    temperature: Positive
+    positive: Labels | None = None
+    threshold: Unit
+    top: Top | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _known(self.positive, self.labels)
         return self
 
 
@@ -156,3 +202,25 @@ class Descriptor(Row):
         if getattr(self, foreign) is not None:
             raise ValueError(f"align {self.align} has no {foreign}")
         return self
+
+
+def read_labels(
+    labels: list[str] | LabelsFile, files: Mapping[str, Path], positive: list[str] | None = None
+) -> list[str]:
+    """The labels of a section, out of ``files`` (logical name -> path) where they stand in one.
+
+    Raises ValueError for a file that names none, one twice, or not every ``positive`` label.
+    """
+    if isinstance(labels, list):
+        return labels
+    lines = [line.strip() for line in files[labels.file].read_text(encoding="utf-8").splitlines()]
+    found = [line for line in lines if line]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"{files[labels.file].name} names no label, or one twice")
+    _known(positive, found)
+    return found
+
+
+def _known(positive: list[str] | None, labels: list[str] | LabelsFile) -> None:
+    if isinstance(labels, list) and (unknown := [label for label in positive or [] if label not in labels]):
+        raise ValueError(f"positive: no label {', '.join(unknown)}")

@@ -92,7 +92,7 @@ def together(*calls: Awaitable[float]) -> list[Any]:
 def test_pictures_share_batches_and_a_broken_one_harms_nobody(replica: Callable[..., Any]) -> None:
     made = replica("bright")
     sizes: list[int] = []
-    run = made.classifier.run
+    run = made.head.run
 
     def slow(batch: list[Any]) -> Any:
         sizes.append(len(batch))

@@ -1,6 +1,5 @@
-"""Disturbing content: any classifier in ONNX that a manifest row describes, of pictures or of their CLIP vectors.
-
-None ships: no small network can know this honestly.
+"""Any classifier in ONNX that a manifest row describes, of pictures or of their CLIP vectors: actions on stills,
+disturbing content, what is not safe for work.
 """
 
 from __future__ import annotations
@@ -15,25 +14,25 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from PIL import Image
 
+from serve_app.annotation.heads import Floats, Head
 from serve_app.errors import Problem
 from serve_app.media import images
 from serve_app.models.manifest import Classifier, Model
+from serve_app.models.sections import read_labels
 from serve_app.models.sessions import TYPES, open_session
 
 ENOUGH_SIDES = 4
 """A shorter side of this many times the network's input is as good as the whole picture: it is averaged away anyway."""
 
-Floats = NDArray[np.float32]
 
+class PictureClassifier(Head):
+    """A network over pictures or over vectors, as its row says."""
 
-class ConcernClassifier:
-    """Prepare one picture or vector, run a batch, finish one score."""
-
-    def __init__(self, spec: Classifier, session: InferenceSession) -> None:
+    def __init__(self, spec: Classifier, labels: Sequence[str], session: InferenceSession) -> None:
         """The first input and the first output of ``session`` count. Raises ValueError where they do not fit."""
+        super().__init__(spec, labels)
         self._spec, self._session = spec, session
         self._taken, self._given = session.get_inputs()[0], session.get_outputs()[0].name
-        self._positive = np.isin(spec.labels, spec.positive)
         shape = self._taken.shape
         self._one_by_one = isinstance(shape[0], int)
         if spec.on == "vector" and not (len(shape) == 2 and isinstance(shape[1], int)):
@@ -77,7 +76,7 @@ class ConcernClassifier:
         values = np.concatenate(outputs).astype(np.float32).reshape(len(tensors), -1)
         with np.errstate(all="ignore"):  # a network that overflowed spoils its own rows only, which ``finish`` refuses
             probabilities = _activate(values, self._spec.activation)
-        columns, labels = probabilities.shape[1], len(self._spec.labels)
+        columns, labels = probabilities.shape[1], len(self.labels)
         if columns == 1 and self._spec.activation == "softmax":
             raise ValueError("the softmax of the network's one column is always 1; its activation is none or sigmoid")
         if columns == 1 and labels == 2:  # a binary network says how likely the second label is
@@ -85,13 +84,6 @@ class ConcernClassifier:
         if columns != labels:
             raise ValueError(f"the network gives {columns} columns, the manifest names {labels} labels")
         return probabilities
-
-    def finish(self, row: Floats) -> float:
-        """How sure it is that the item is of concern, in [0, 1]: the sum of the positive labels' probabilities."""
-        score = float(row[self._positive].sum())
-        if not np.isfinite(score):
-            raise Problem("internal", "the classifier's answer is not a number")
-        return min(1.0, max(0.0, score))
 
     def warm(self) -> None:
         """Run one blank item; raises ValueError where the network's columns are not the manifest's labels."""
@@ -103,11 +95,13 @@ class ConcernClassifier:
             raise Problem("unavailable", f"this classifier reads {wants}, not a {kind}")
 
 
-def load_concerns(model: Model, files: Mapping[str, Path], threads: int = 0) -> ConcernClassifier:
+def load_classifier(model: Model, files: Mapping[str, Path], threads: int = 0) -> PictureClassifier:
     """Open the classifier of a manifest row whose ``files`` (logical name -> path) are on this machine."""
-    if model.classifier is None:
+    spec = model.classifier
+    if spec is None:
         raise ValueError(f"{model.name} has no classifier section")
-    return ConcernClassifier(model.classifier, open_session(files["weights"], threads))
+    labels = read_labels(spec.labels, files, spec.positive)
+    return PictureClassifier(spec, labels, open_session(files["weights"], threads))
 
 
 def _activate(values: Floats, activation: str) -> Floats:

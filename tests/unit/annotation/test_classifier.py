@@ -1,4 +1,4 @@
-"""The classifier of disturbing content on networks whose right answers are known, and on one real network."""
+"""A classifier of pictures or vectors on networks whose right answers are known, and on one real network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from colour_network import session_of
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageOps
 
-from serve_app.annotation.concerns import ConcernClassifier, load_concerns
+from serve_app.annotation.classifier import PictureClassifier, load_classifier
 from serve_app.errors import Problem
 from serve_app.models.manifest import Classifier, Model
 from serve_app.models.sessions import open_session
@@ -61,16 +61,18 @@ def head(weights: Any, kind: int = FLOAT) -> bytes:
     return network([helper.make_node("MatMul", ["in", "w"], ["out"])], ["N", len(values)], {"w": values}, kind)
 
 
-def classifier(onnx: bytes, row: dict[str, Any] = PICTURE, **changes: Any) -> ConcernClassifier:
-    return ConcernClassifier(Classifier.model_validate({**row, **changes}), session_of(onnx))
+def classifier(onnx: bytes, row: dict[str, Any] = PICTURE, **changes: Any) -> PictureClassifier:
+    spec = Classifier.model_validate({**row, **changes})
+    assert isinstance(spec.labels, list)
+    return PictureClassifier(spec, spec.labels, session_of(onnx))
 
 
 def plain(*colour: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.full((10, 12, 3), colour, np.uint8)
 
 
-def score(of: ConcernClassifier, *pictures: bytes) -> list[float]:
-    return [of.finish(row) for row in of.run([of.prepare(data) for data in pictures])]
+def score(of: PictureClassifier, *pictures: bytes) -> list[float]:
+    return [of.score(row) for row in of.run([of.prepare(data) for data in pictures])]
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
@@ -148,23 +150,23 @@ def test_a_head_on_vectors() -> None:
     vectors = [np.array(values, np.float32) for values in ([1, 0, 0], [0, 1, 0], [0, 0.6, 0.8])]
     rows = made.run([made.prepare_vector(vector) for vector in vectors])
     expected = [1 / (1 + math.exp(-logit)) for logit in (3, -4, -2)]
-    assert [made.finish(row) for row in rows] == pytest.approx(expected, abs=1e-6)
+    assert [made.score(row) for row in rows] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_head_in_double_precision() -> None:
     made = classifier(
         head([[3, 0], [-4, 0]], TensorProto.DOUBLE), VECTOR | {"activation": "softmax"}, labels=["disturbing", "not"]
     )
-    assert made.finish(made.run([np.array([1, 0], np.float32)])[0]) == pytest.approx(1 / (1 + math.exp(-3)))
+    assert made.score(made.run([np.array([1, 0], np.float32)])[0]) == pytest.approx(1 / (1 + math.exp(-3)))
 
 
 def test_answers_that_are_no_numbers_spoil_only_their_own_item() -> None:
     made = classifier(head(np.eye(2)), VECTOR | {"activation": "softmax"}, labels=["disturbing", "not"])
     rows = made.run([np.array(values, np.float32) for values in ([0, 0], [np.inf, 0], [np.nan, 0])])
-    assert made.finish(rows[0]) == 0.5
+    assert made.score(rows[0]) == 0.5
     for row in rows[1:]:
         with pytest.raises(Problem, match="not a number"):
-            made.finish(row)
+            made.score(row)
 
 
 def test_what_is_not_of_the_row_is_refused(png: Png) -> None:
@@ -209,7 +211,7 @@ def test_a_row_is_opened(tmp_path: Path, png: Png) -> None:
         "name": "brightness", "task": "disturbing_content", "revision": "1", "licence": "none", "source": "made here",
         "files": {"weights": {"url": "https://example.org/network.onnx"}}, "classifier": PICTURE,
     }  # fmt: skip
-    made = load_concerns(Model.model_validate(row), {"weights": tmp_path / "network.onnx"}, threads=1)
+    made = load_classifier(Model.model_validate(row), {"weights": tmp_path / "network.onnx"}, threads=1)
     assert score(made, png(plain(51, 0, 0))) == [pytest.approx(0.2)]
 
 
@@ -225,7 +227,7 @@ def test_a_real_network_on_photographs(shared: Path) -> None:
     session = open_session(path, 1)
     labels = ["Drawing", "Hentai", "Neutral", "Porn", "Sexy"]
     row = PICTURE | {"input": (224, 224), "labels": labels, "positive": ["Hentai", "Porn", "Sexy"]}
-    made = ConcernClassifier(Classifier.model_validate(row), session)
+    made = PictureClassifier(Classifier.model_validate(row), labels, session)
     ours, theirs = [], []
     for file in (shared / "media" / "images" / name for name in PHOTOGRAPHS):
         upright = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
@@ -236,5 +238,5 @@ def test_a_real_network_on_photographs(shared: Path) -> None:
         assert theirs[-1] == pytest.approx(1 - drawing - neutral, abs=1e-5)
         ours.append(made.prepare(file.read_bytes()))
         assert np.abs(ours[-1] - pixels[0].numpy()).max() < 1 / 255  # Pillow rounds to whole levels, and twice
-    assert [made.finish(probabilities) for probabilities in made.run(ours)] == pytest.approx(theirs, abs=0.04)
+    assert [made.score(probabilities) for probabilities in made.run(ours)] == pytest.approx(theirs, abs=0.04)
     assert max(theirs) - min(theirs) > 0.4
