@@ -56,6 +56,10 @@ class People:
 
         return self._database.write(work, ordered=True)
 
+    def check_name(self, name: str) -> None:
+        """Raises ``bad_request`` for a name that nobody may have."""
+        valid_name(name)
+
     def get(self, name: str) -> Person:
         """The person, or Problem("not_found")."""
         with self._database.read() as connection:

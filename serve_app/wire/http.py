@@ -12,6 +12,7 @@ from serve_app.wire import (
     routes_health,
     routes_jobs,
     routes_legacy,
+    routes_people,
     routes_search,
 )
 from serve_app.wire.ports import Services
@@ -26,6 +27,8 @@ def create_app(services: Services) -> ASGIApp:
     app = FastAPIOffline(title="mediaverse-serve", version="0.1.0", description=_ABOUT, redoc_url=None)
     app.state.services = services
     problems.install(app)
-    for routes in (routes_annotate, routes_assets, routes_jobs, routes_search, routes_legacy, routes_health):
+    for routes in (
+        routes_annotate, routes_assets, routes_jobs, routes_search, routes_people, routes_legacy, routes_health,
+    ):  # fmt: skip
         app.include_router(routes.router)
     return app

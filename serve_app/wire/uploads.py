@@ -36,16 +36,37 @@ async def read_upload(request: Request, limit: int, at_end: AsyncExitStack) -> t
     JSON is where a URL would come; input by URL is disabled. Raises ``bad_request``, ``too_large``,
     ``unsupported_media`` or ``url_input_disabled``.
     """
+    await _check_multipart(request, "file", limit)
+    return await _read_form(_bounded(request, limit + _FIELD_BYTES), limit, at_end)
+
+
+async def read_uploads(request: Request, limit: int, at_end: AsyncExitStack, most: int) -> list[Upload]:
+    """The parts named ``files`` of a multipart body, 1 to ``most``, together at most ``limit`` bytes.
+
+    Raises as :func:`read_upload` does.
+    """
+    await _check_multipart(request, "files", limit)
+    bounded = _bounded(request, limit + _FIELD_BYTES)
+    form = await at_end.enter_async_context(bounded.form(max_files=most, max_fields=20, max_part_size=_FIELD_BYTES))
+    files = [(name, part) for name, part in form.multi_items() if isinstance(part, UploadFile)]
+    if not files or len(files) < len(form.multi_items()) or any(name != "files" for name, _ in files):
+        raise Problem("bad_request", "send one or more parts named files, and nothing else")
+    uploads = [Upload(part.file, part.size or 0, part.filename) for _, part in files]
+    if sum(upload.size for upload in uploads) > limit:
+        raise _too_large(limit)
+    return uploads
+
+
+async def _check_multipart(request: Request, part: str, limit: int) -> None:
     content_type = media_type(request)
     if content_type == "application/json":
         _refuse_url(await read_json(request))
     if content_type != "multipart/form-data":
-        raise Problem("unsupported_media", "send multipart/form-data with a part named file")
+        raise Problem("unsupported_media", f"send multipart/form-data with a part named {part}")
     declared = request.headers.get("content-length", "")
     # The framing adds a little to the file itself.
     if declared.isdigit() and int(declared) > limit + _FIELD_BYTES:
         raise _too_large(limit)
-    return await _read_form(_bounded(request, limit + _FIELD_BYTES), limit, at_end)
 
 
 def media_type(request: Request) -> str:
