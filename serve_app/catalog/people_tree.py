@@ -41,7 +41,7 @@ class Tree:
 
     def named(self, name: str) -> Node | None:
         """Whoever has the name, seen or merged."""
-        return self._by_name.get(fold(name))
+        return self._by_name.get(fold(name.strip()))
 
     def root(self, id: int) -> Node:
         """The person to whom a row belongs now."""
