@@ -29,14 +29,18 @@ def convert_tfjs(model_json: Path, shards: Sequence[Path], out: Path) -> None:
     """
     import onnx
 
+    wrong = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
     data = b"".join(shard.read_bytes() for shard in shards if shard.stat().st_size <= MAX_BYTES)
     try:
         published = json.loads(model_json.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(f"{model_json.name} is no JSON text") from None
+    try:
         network = _Network(_weights(published["weightsManifest"], data))
         graph = network.graph(published["modelTopology"]["model_config"]["config"])
         made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=9)
         onnx.checker.check_model(made, full_check=True)
-    except (KeyError, IndexError, TypeError, AttributeError, onnx.checker.ValidationError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, *wrong) as error:
         raise ValueError(f"{model_json.name} is no TensorFlow.js layers model: {error!r}"[:400]) from None
     onnx.save(made, str(out))
 
