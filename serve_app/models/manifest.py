@@ -25,6 +25,7 @@ from serve_app.models.sections import (
     Descriptor,
     Detector,
     LabelsFile,
+    Meme,
     Prompts,
     Row,
     Video,
@@ -40,6 +41,7 @@ __all__ = [
     "LabelsFile",
     "Manifest",
     "ManifestError",
+    "Meme",
     "Model",
     "Prompts",
     "UniqueKeys",
@@ -63,6 +65,7 @@ SECTIONS = {
     "object_detection": "detector",
     "video_action_recognition": "video",
     "face_identity": "descriptor",
+    "meme_detection": "meme",
 }
 """Tasks whose networks are described by a section of the row, and read from a file ``weights``."""
 CONCERNS = ("disturbing_content", "nsfw")
@@ -87,27 +90,29 @@ class UnusableFile(ValueError):
 
 
 class File(Row):
-    """One file of a model: part of a Python package, fetched from an address, or converted from fetched files."""
+    """One file of a model: part of a Python package, fetched from an address, converted from such files, or ``local``:
+    published nowhere as it is needed, so that only ``mediaverse models pull NAME --from DIR`` brings it."""
 
     package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[\w./-]+$")] | None = None
     url: Annotated[str, StringConstraints(pattern=ADDRESS)] | None = None
     converted: FileName | None = None
+    local: FileName | None = None
     sha256: Sha256 | None = None
     bytes: Annotated[int, Field(gt=0)] | None = None
 
     @property
     def name(self) -> str:
         """Its name on disk, which is also the name ``--from DIR`` looks for."""
-        if self.converted:
-            return self.converted
+        if self.converted or self.local:
+            return str(self.converted or self.local)
         if self.url:
             return PurePosixPath(unquote(urlsplit(self.url).path)).name
         return PurePosixPath(str(self.package).partition(":")[2]).name
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if sum(origin is not None for origin in (self.package, self.url, self.converted)) != 1:
-            raise ValueError("give exactly one of package, url, converted")
+        if sum(origin is not None for origin in (self.package, self.url, self.converted, self.local)) != 1:
+            raise ValueError("give exactly one of package, url, converted, local")
         if self.converted and (self.sha256 or self.bytes):
             raise ValueError("a converted file is made on this machine; it has no sha256 or bytes in the manifest")
         return self
@@ -115,7 +120,7 @@ class File(Row):
     @property
     def blind_pickle(self) -> bool:
         """Whether it is a torch file from elsewhere of which nobody knows what it should be."""
-        return bool(self.url) and self.sha256 is None and PurePosixPath(self.name).suffix in PICKLED
+        return bool(self.url or self.local) and self.sha256 is None and PurePosixPath(self.name).suffix in PICKLED
 
 
 class Model(Row):
@@ -136,6 +141,7 @@ class Model(Row):
     classifier: Classifier | None = None
     prompts: Prompts | None = None
     caption: Caption | None = None
+    meme: Meme | None = None
     descriptor: Descriptor | None = None
 
     @property

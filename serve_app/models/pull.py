@@ -77,7 +77,7 @@ def convert_shipped(store: Store, model: Model) -> None:
 
     Does nothing for models whose files are fetched, or all shipped. Raises :class:`PullError` as :func:`pull` does.
     """
-    fetched = any(file.url for file in model.files.values())
+    fetched = any(file.url or file.local for file in model.files.values())
     if not fetched and not model.embedded and store.state(model) != "present":
         pull(store, [model])
 
@@ -132,6 +132,8 @@ class _Pull:
             pulled = self._pulled(
                 logical, self._copy(logical, file.model_copy(update={"sha256": expected}), target), "copied"
             )
+        elif file.local:
+            raise PullError(f"{self.model.key}: {file.local} has no public address: {self.store.remedy(self.model)}")
         else:
             wanted = Wanted(str(file.url), expected, file.bytes)
             sha256, _ = fetch(wanted, target, lambda done, total: self._say(logical, "fetch", done, total), self.limits)
@@ -205,7 +207,7 @@ class _Pull:
     def _forget(self, logical: str) -> None:
         """Drop a file that came without a known hash: it was a wrong one, and the next pull must not be held to it."""
         file = self.model.files[logical]
-        if file.url and file.sha256 is None:
+        if not file.package and file.sha256 is None:
             record = self.store.record(self.model)
             record.pop(file.name, None)
             self._write(record)
@@ -233,6 +235,7 @@ def find(folder: Path, model: Model, file: File) -> Path:
     """
     if not folder.is_dir():
         raise PullError(f"{folder} is not a folder")
+    origin = f"; it comes from {file.url}" if file.url else ""
     here = sorted(Path(where, name) for where, _, names in os.walk(folder) for name in names)
     named = [path for path in here if path.name == file.name]
     if file.sha256 is None:
@@ -242,14 +245,14 @@ def find(folder: Path, model: Model, file: File) -> Path:
             raise PullError(f"{folder} has {len(own)} files {file.name}; put {model.key}'s into a folder {model.key}/")
         if own:
             return own[0]
-        raise PullError(f"{folder} has no {file.name}, which {model.key} needs (from {file.url})")
+        raise PullError(f"{folder} has no {file.name}, which {model.key} needs{origin}")
     others = [path for path in here if path not in named and path.is_file()]
     sized = [path for path in others if path.stat().st_size == file.bytes or file.bytes is None]
     for path in (*named, *sized):
         if digest(path) == file.sha256:
             return path
     wrong = f" ({named[0]} has another hash)" if named else ""
-    raise PullError(f"{folder} has no {file.name} with sha256 {file.sha256}{wrong}; it comes from {file.url}")
+    raise PullError(f"{folder} has no {file.name} with sha256 {file.sha256}{wrong}{origin}")
 
 
 def _convert(store: Store, model: Model, scratch: Path) -> None:

@@ -167,6 +167,18 @@ class Prompts(Row):
         return self
 
 
+class Meme(Row):
+    """A network that tells memes and says where it looked: pictures stretched to ``side`` x ``side``, RGB.
+
+    ``mean`` and ``std`` are on 0..255: those of the pictures that it was trained with. At ``threshold`` it is a meme.
+    """
+
+    side: Side
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    threshold: Unit
+
+
 class Descriptor(Row):
     """How faces are cut out for a network that turns each into a vector, and when two vectors are the same person.
 

@@ -76,7 +76,10 @@ class Store:
 
     def remedy(self, model: Model) -> str:
         """The command that brings the weights of ``model`` to this machine."""
-        return self.reinstall(model) if model.embedded else f"mediaverse models pull {model.name}"
+        if model.embedded:
+            return self.reinstall(model)
+        source = " --from DIR" if any(file.local for file in model.files.values()) else ""
+        return f"mediaverse models pull {model.name}{source}"
 
     def reinstall(self, model: Model) -> str:
         """What brings back the files of ``model`` that ship with a Python package."""

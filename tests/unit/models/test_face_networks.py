@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from serve_app.models.face_checkpoints import FACE, NETWORKS, convert_face
 from serve_app.models.inception_resnet import InceptionResnetV1
-from serve_app.models.manifest import Descriptor, Model, UnusableFile
+from serve_app.models.manifest import Descriptor, Model, UnusableFile, load_manifest
 from serve_app.models.pull import PullError, pull
 from serve_app.models.resnet50_faces import ResNet50Faces
 from serve_app.models.sessions import open_session
@@ -149,6 +149,46 @@ def test_a_resnet50_is_converted_from_safetensors(tmp_path: Path) -> None:
     (found,) = open_session(tmp_path / FACE, 1).run(None, {"faces": faces(2, 64).numpy()})
     with torch.no_grad():
         torch.testing.assert_close(torch.as_tensor(found), small(faces(2, 64)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture
+def resnet() -> Model:
+    """The shipped row, made for a network as small as the one that the tests bring."""
+    shipped = load_manifest().models["resnet50-vggface2"].model_dump()
+    return Model.model_validate({**shipped, "descriptor": {**shipped["descriptor"], "dim": 128, "side": 64}})
+
+
+def test_a_network_without_an_address_comes_from_a_folder_only(resnet: Model, tmp_path: Path) -> None:
+    store, folder = Store(tmp_path / "home"), tmp_path / "folder"
+    remedy = "mediaverse models pull resnet50-vggface2 --from DIR"
+    assert store.remedy(resnet) == remedy
+    with pytest.raises(PullError, match=f"resnet50_ft_vggface2.safetensors has no public address: {remedy}"):
+        pull(store, [resnet])
+    folder.mkdir()
+    with pytest.raises(PullError, match=r"has no resnet50_ft_vggface2\.safetensors, which resnet50-vggface2@ft needs$"):
+        pull(store, [resnet], from_dir=folder)
+    (folder / "resnet50_ft_vggface2.safetensors").write_bytes(b"something else")
+    with pytest.raises(PullError, match="cannot be read as safetensors"):
+        pull(store, [resnet], from_dir=folder)
+    save_file(lively(ResNet50Faces(4, (1, 1, 1, 1))).state_dict(), folder / "resnet50_ft_vggface2.safetensors")
+    pulled = pull(store, [resnet], from_dir=folder)
+    assert [(one.origin, one.recorded) for one in pulled] == [("copied", True), ("converted", False)]
+    assert store.state(resnet) == "present"
+    assert {one.origin for one in pull(store, [resnet])} == {"present"}
+
+
+@pytest.mark.parametrize(("name", "file"), [("inception-resnet-v1-vggface2", "20180402-114759-vggface2.pt"),
+                                            ("resnet50-vggface2", "resnet50_ft_vggface2.safetensors")])  # fmt: skip
+def test_the_shipped_rows_are_what_the_publishers_say(name: str, file: str) -> None:
+    model = load_manifest().models[name]
+    assert model.files["checkpoint"].name == file
+    assert model.files["weights"].name == FACE
+    assert "research only" in str(model.licence_note)
+    spec = model.descriptor
+    assert spec is not None
+    # (x - 127.5) / 128 of RGB as facenet-pytorch has it; BGR minus the mean as the VGG group has it.
+    tells = {160: ("rgb", (127.5,) * 3, (128,) * 3, 512), 224: ("bgr", (91.4953, 103.8827, 131.0912), (1,) * 3, 2048)}
+    assert tells[spec.side] == (spec.colour, spec.mean, spec.std, spec.dim)
 
 
 class Bad:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from serve_app.models.manifest import ManifestError, load_manifest, shipped
+from serve_app.models.manifest import SAFE_CONVERSIONS, ManifestError, load_manifest, shipped
 
 TASKS = {"cross_modal_embedding", "object_detection", "face_detection", "video_action_recognition"}
 
@@ -52,7 +52,7 @@ def test_fetched_weights_come_over_https_and_torch_files_have_a_hash() -> None:
     for model in load_manifest().models.values():
         for file in model.files.values():
             assert file.url is None or file.url.startswith("https://")
-            assert not file.name.endswith((".pt", ".pth", ".pyth")) or file.sha256 or model.convert == "slowfast"
+            assert not file.name.endswith((".pt", ".pth", ".pyth")) or file.sha256 or model.convert in SAFE_CONVERSIONS
 
 
 def test_labels_are_as_many_as_coco_has() -> None:
