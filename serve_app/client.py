@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -106,6 +106,48 @@ class Client:
                     return
         raise self._broken_off()
 
+    def people(self) -> Iterator[dict[str, Any]]:
+        """Whom the service recognises, newest first."""
+        return self._pages("/v1/people")
+
+    def person(self, name: str) -> dict[str, Any]:
+        """``GET /v1/people/{name}``."""
+        return self._json("GET", _person(name))
+
+    def add_person(self, name: str, files: Sequence[Path]) -> dict[str, Any]:
+        """``PUT /v1/people/{name}``: pictures with one face each."""
+        with ExitStack() as opened:
+            parts = [("files", opened.enter_context(_opened(file))["file"]) for file in files]
+            return self._json("PUT", _person(name), files=parts)
+
+    def rename_person(self, name: str, new: str) -> dict[str, Any]:
+        """``PATCH /v1/people/{name}``."""
+        return self._json("PATCH", _person(name), json={"name": new})
+
+    def merge_people(self, name: str, other: str) -> dict[str, Any]:
+        """``POST /v1/people/{name}/merge``: ``other`` becomes part of ``name``."""
+        return self._json("POST", f"{_person(name)}/merge", json={"from": other})
+
+    def unmerge_people(self, name: str, other: str) -> dict[str, Any]:
+        """``POST /v1/people/{name}/unmerge``; gives ``other`` as it was."""
+        return self._json("POST", f"{_person(name)}/unmerge", json={"from": other})
+
+    def split_person(self, name: str, faces: Sequence[int], into: str) -> dict[str, Any]:
+        """``POST /v1/people/{name}/split``; gives the person that got the faces."""
+        return self._json("POST", f"{_person(name)}/split", json={"faces": list(faces), "into": into})
+
+    def delete_person(self, name: str, erase: bool = False) -> None:
+        """``DELETE /v1/people/{name}``."""
+        self._send("DELETE", _person(name), params={"erase": erase})
+
+    def export_person(self, name: str) -> bytes:
+        """All that is kept of a person, as a zip."""
+        return self._send("GET", f"{_person(name)}/export").content
+
+    def search_faces(self, file: Path, owner: str, k: int) -> dict[str, Any]:
+        """``POST /v1/search/faces``."""
+        return self._post_file("/v1/search/faces", file, {"owner": owner, "k": str(k)})
+
     def _pages(self, path: str, **options: Any) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         while True:
@@ -175,6 +217,10 @@ class Client:
         if response.is_success:
             return response
         raise _problem(response)
+
+
+def _person(name: str) -> str:
+    return f"/v1/people/{quote(name, safe='')}"
 
 
 @contextmanager
