@@ -31,7 +31,7 @@ class Recipe:
     batch: int = 64
     rate: float = 1e-3
     weight_decay: float = 1e-3
-    warm_up: float = 0.1
+    warm_up: float = 0.05
     words: float = 1.0
     minutes: float | None = None
     threads: int = 0
@@ -173,7 +173,7 @@ class _Run:
         epoch, at = divmod(self.step, self.per_epoch)
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
         chosen = order[at * recipe.batch : (at + 1) * recipe.batch]
-        warm = min(1.0, (self.step + 1) / max(1, recipe.warm_up * self.steps))
+        warm = min(1.0, (self.done + 1 / self.steps) / recipe.warm_up) if recipe.warm_up else 1.0
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.done)))
         loss = self._loss(np.random.default_rng([self.seed, self.step, 1]), chosen)
@@ -191,12 +191,12 @@ class _Run:
         words[kinds == MEME] = self.pools.text[numbers[kinds == MEME]]
         pixels, words = varied(rng, self.pools.pick(kinds, numbers), words)
         x, y = normalised(pixels, self.mean, self.std), torch.from_numpy((kinds == MEME).astype(np.float32))
-        with torch.autocast("cpu", torch.bfloat16), torch.random.fork_rng():
+        with torch.random.fork_rng():
             torch.manual_seed(int(rng.integers(2**62)))  # the dropout's
             logits, patches = self.learner(x)
         target = torch.from_numpy((words > 0.25).astype(np.float32)).flatten(1)
-        told: Tensor = F.binary_cross_entropy_with_logits(logits.float(), y)
-        return told + self.recipe.words * F.binary_cross_entropy_with_logits(patches.float(), target)
+        told: Tensor = F.binary_cross_entropy_with_logits(logits, y)
+        return told + self.recipe.words * F.binary_cross_entropy_with_logits(patches, target)
 
     def trained(self) -> Trained:
         return Trained(self.learner.network.eval(), self.mean, self.std, self.step, self.elapsed / 60)
