@@ -58,7 +58,7 @@ class AssetGraph:
         asset = await asyncio.to_thread(self._catalog.assets.get, id)
         results = await asyncio.to_thread(self._catalog.annotations.of_asset, id)
         scenes = results.pop(SCENES, {}).get("scenes")
-        return schemas.AssetAnnotations(id=asset.id, state=asset.state, results=results, scenes=scenes)
+        return schemas.AssetAnnotations(id=asset.id, kind=asset.kind, state=asset.state, results=results, scenes=scenes)
 
     async def download(self, id: str, path: str) -> ports.Download:
         """A stored file of an asset."""

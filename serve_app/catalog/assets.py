@@ -86,10 +86,12 @@ class Assets:
         cursor: str | None = None,
     ) -> Page[Asset]:
         """Assets that fit all that is given, newest first; Problem("bad_request") for a bad limit, kind or cursor."""
-        query = _page_query(owner, kind, sha256, filter).limit(validate_limit(limit) + 1)
+        query = _page_query(owner, kind, sha256).limit(validate_limit(limit) + 1)
         if cursor is not None:
             query = query.where(assets.c.ordinal < decode_cursor("assets", cursor))
         with self._database.read() as connection:
+            if filter is not None:
+                query = query.where(filter.first_page(connection))
             rows = connection.execute(query).all()
             items = _with_stages(connection, rows[:limit])
         more = encode_cursor("assets", items[-1].ordinal) if len(rows) > limit else None
@@ -172,7 +174,7 @@ def _with_stages(connection: Connection, rows: Sequence[Row[Any]]) -> list[Asset
     return [Asset(**row._mapping, stages={stage: found[row.id][stage] for stage in STAGES}) for row in rows]
 
 
-def _page_query(owner: str | None, kind: str | None, sha256: str | None, filter: Filter | None) -> Select[Any]:
+def _page_query(owner: str | None, kind: str | None, sha256: str | None) -> Select[Any]:
     query = select(assets).order_by(assets.c.ordinal.desc())
     if kind is not None and kind not in KINDS:
         raise Problem("bad_request", f"kind is one of {', '.join(KINDS)}")
@@ -182,4 +184,4 @@ def _page_query(owner: str | None, kind: str | None, sha256: str | None, filter:
         query = query.where(assets.c.kind == kind)
     if sha256 is not None:
         query = query.where(assets.c.sha256 == validate_text(sha256, "sha256"))
-    return query if filter is None else query.where(filter.condition())
+    return query

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, not_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, func, not_, select, true
 
 from serve_app.catalog.checks import clean, fold
 from serve_app.catalog.rows import KINDS
@@ -21,8 +21,10 @@ from serve_app.errors import Problem
 MAX_CHARACTERS = 1000
 MAX_TERMS = 32
 PREFIX = 200
+FEW = 5000
+"""Tags that are counted, or gathered, in a few milliseconds."""
 COLUMNS = ("kind", "owner")
-LABELS = ("object", "action", "person", "meme", "disturbing")
+LABELS = ("object", "action", "person", "meme", "disturbing", "nsfw")
 SENTENCES = ("caption", "text")
 
 _NAME = re.compile(r"[A-Za-z_]+")
@@ -41,22 +43,39 @@ class Term:
     above: float | None = None
     negated: bool = False
 
-    def condition(self) -> ColumnElement[bool]:
-        """The condition on ``assets``. What the client wrote becomes bound parameters, never SQL."""
+    def condition(self, one_by_one: bool = False) -> ColumnElement[bool]:
+        """The condition on ``assets``: that they are among those tagged, or ``one_by_one`` that each has the tag.
+
+        What the client wrote becomes bound parameters, never SQL.
+        """
         if self.name in COLUMNS:
             found: ColumnElement[bool] = assets.c[self.name] == self.value
+        elif one_by_one:
+            found = select(tags.c.id).where(tags.c.asset_id == assets.c.id, *self._tagged()).exists()
         else:
             found = assets.c.id.in_(select(tags.c.asset_id).where(*self._tagged()))
         return not_(found) if self.negated else found
 
+    def count(self, connection: Connection) -> int:
+        """How many tags the index has for it, at most ``FEW`` + 1; so many too where the index cannot tell."""
+        if self.negated or self.name in COLUMNS or (self.name in SENTENCES and self.value is not None):
+            return FEW + 1
+        tagged = select(tags.c.name).where(*self._indexed()).limit(FEW + 1).subquery()
+        return connection.execute(select(func.count()).select_from(tagged)).scalar_one()
+
     def _tagged(self) -> list[ColumnElement[bool]]:
-        conditions = [tags.c.name == self.name]
-        if self.value is not None:
-            folded = fold(self.value)
-            if self.name in SENTENCES:
-                conditions.append(tags.c.folded.contains(folded, autoescape=True))
-            else:
-                conditions += [tags.c.prefix == folded[:PREFIX], tags.c.folded == folded]
+        if self.value is None:
+            return self._indexed()
+        folded = fold(self.value)
+        if self.name in SENTENCES:
+            return [*self._indexed(), tags.c.folded.contains(folded, autoescape=True)]
+        return [*self._indexed(), tags.c.folded == folded]
+
+    def _indexed(self) -> list[ColumnElement[bool]]:
+        """What the index alone can tell: all but values longer than a prefix, and words inside of sentences."""
+        conditions: list[ColumnElement[bool]] = [tags.c.name == self.name]
+        if self.value is not None and self.name not in SENTENCES:
+            conditions.append(tags.c.prefix == fold(self.value)[:PREFIX])
         if self.above is not None:
             conditions.append(tags.c.confidence > self.above)
         return conditions
@@ -69,7 +88,20 @@ class Filter:
     terms: tuple[Term, ...] = ()
 
     def condition(self) -> ColumnElement[bool]:
+        """For all assets that fit: each term's are gathered."""
         return and_(true(), *(term.condition() for term in self.terms))
+
+    def first_page(self, connection: Connection) -> ColumnElement[bool]:
+        """The same for the first few that fit, in whatever order.
+
+        Begins with the few that the rarest term names, or else looks at one asset after the other until enough fit: so
+        neither a rare nor a common label has to gather everything.
+        """
+        counted = {term: term.count(connection) for term in self.terms}
+        rarest = min(self.terms, key=counted.__getitem__, default=None)
+        if rarest and counted[rarest] > FEW:
+            rarest = None
+        return and_(true(), *(term.condition(one_by_one=term is not rarest) for term in self.terms))
 
 
 def parse_filter(text: str) -> Filter:

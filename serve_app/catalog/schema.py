@@ -166,7 +166,7 @@ tags = Table(
     Column("prefix", String(200), nullable=False),
     Column("confidence", Double, nullable=False),
     Column("model", Text),
-    Index("ix_tags_asset_task", "asset_id", "task"),
+    Index("ix_tags_asset_name", "asset_id", "name", "prefix", "confidence"),
     Index("ix_tags_name_prefix", "name", "prefix", "confidence", "asset_id"),
 )
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from serve_app.errors import Problem
 from serve_app.wire.ports import Download, NewAsset
 from serve_app.wire.routing import AtEnd, Behind, multipart_docs, problem_docs, reply
 from serve_app.wire.schemas import Asset, AssetAnnotations, AssetPage, Kind, Renditions
+from serve_app.wire.solr import solr_document
 from serve_app.wire.uploads import read_upload
 
 router = APIRouter(prefix="/v1/assets", tags=["assets"])
@@ -71,9 +72,14 @@ async def list_assets(
 
 
 @router.get("/{id:path}/annotations", response_model=AssetAnnotations, responses=problem_docs(404))
-async def get_annotations(id: str, behind: Behind) -> Response:
+async def get_annotations(
+    id: str,
+    behind: Behind,
+    format: Literal["json", "solr"] = Query("json", description="solr: the fields of a Solr document"),
+) -> Response:
     """What the annotators saw."""
-    return reply(await behind.assets.annotations(id))
+    found = await behind.assets.annotations(id)
+    return JSONResponse(solr_document(found)) if format == "solr" else reply(found)
 
 
 @router.get("/{id:path}/renditions", response_model=Renditions, responses=problem_docs(404))

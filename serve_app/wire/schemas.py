@@ -176,6 +176,7 @@ class AssetAnnotations(Shape):
     """Everything that is known about an asset's content."""
 
     id: str
+    kind: Kind
     state: Literal["processing", "ready", "failed"]
     results: dict[str, TaskResult]
     scenes: list[SceneSpan] | None = Field(None, description="of a video")

@@ -10,7 +10,7 @@ from catalog_samples import picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve_app.catalog import Catalog, Filter, Tag, parse_filter
+from serve_app.catalog import Catalog, Filter, Tag, filters, parse_filter
 from serve_app.catalog.filters import Term
 from serve_app.errors import Problem
 
@@ -155,8 +155,14 @@ def filled(catalog: Catalog) -> Catalog:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(tag_terms | column_terms, max_size=3))
-def test_the_database_selects_what_plain_python_selects(filled: Catalog, terms: list[Term]) -> None:
+@given(st.lists(tag_terms | column_terms, max_size=3), st.sampled_from([1, 5, 5000]))
+def test_the_database_selects_what_plain_python_selects(filled: Catalog, terms: list[Term], few: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filters, "FEW", few)
+        _compare(filled, terms)
+
+
+def _compare(filled: Catalog, terms: list[Term]) -> None:
     parsed = parse_filter(" ".join(written(term) for term in terms))
     assert parsed == Filter(tuple(terms))
     expected = [row[0] for row in make_rows() if all(holds(term, row) for term in terms)]

@@ -33,8 +33,8 @@ class Fake:
             raise Problem("bad_request", "no such annotator")
         return tuple((names or "objects").split(","))
 
-    async def annotate(self, data, annotators):
-        self.note("annotate", data, annotators)
+    async def annotate(self, data, annotators, explain):
+        self.note("annotate", data, annotators, explain)
         media = schemas.MediaInfo(media_type="image/png", sha256="0" * 64, width=3, height=2)
         return schemas.Annotation(asset=media, results={"object_detection": schemas.TaskResult(status="ok")})
 
@@ -114,7 +114,9 @@ def assert_problem(response, status, code):
 def test_annotate_passes_the_bytes_and_the_choice(http, fake):
     answer = http.post("/v1/annotate/image?annotators=objects,faces", files={"file": b"abc"})
     assert answer.json()["asset"] == {"media_type": "image/png", "sha256": "0" * 64, "width": 3, "height": 2}
-    assert fake.asked == [("annotate", b"abc", ("objects", "faces"))]
+    assert fake.asked == [("annotate", b"abc", ("objects", "faces"), False)]
+    http.post("/v1/annotate/image?annotators=memes&explain=true", files={"file": b"abc"})
+    assert fake.asked[-1] == ("annotate", b"abc", ("memes",), True)
     assert_problem(http.post("/v1/annotate/image?annotators=nonsense", files={"file": b"a"}), 400, "bad_request")
 
 
