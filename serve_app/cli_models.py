@@ -62,7 +62,7 @@ def pull(
     """Bring the weights of a profile or a model to this machine, checked; goes on where it was interrupted."""
     store = _store(home)
     models = _select(_read(manifest), name)
-    _agree([model for model in models if not model.embedded and store.state(model) == "missing"], yes)
+    _agree([model for model in models if not model.offline and store.state(model) == "missing"], yes)
     failures = [failure for model in models if (failure := _pull_one(store, model, source))]
     if failures:
         _stop("\n".join(failures), NO)

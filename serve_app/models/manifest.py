@@ -155,6 +155,11 @@ class Model(Row):
         return all(file.package for file in self.files.values())
 
     @property
+    def offline(self) -> bool:
+        """Whether every file ships with a Python package or is converted from such: no network is ever asked."""
+        return all(file.package or file.converted for file in self.files.values())
+
+    @property
     def head(self) -> Classifier | Prompts | None:
         """The section that says how the labels of a whole picture are read."""
         return self.classifier or self.prompts

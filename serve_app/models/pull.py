@@ -77,8 +77,7 @@ def convert_shipped(store: Store, model: Model) -> None:
 
     Does nothing for models whose files are fetched, or all shipped. Raises :class:`PullError` as :func:`pull` does.
     """
-    fetched = any(file.url or file.local for file in model.files.values())
-    if not fetched and not model.embedded and store.state(model) != "present":
+    if model.offline and not model.embedded and store.state(model) != "present":
         pull(store, [model])
 
 

@@ -45,7 +45,7 @@ def test_what_no_small_model_can_know_has_a_title_and_a_remedy() -> None:
 
 
 def test_the_embedded_profile_needs_no_network() -> None:
-    assert all(model.embedded for model in load_manifest().profile("embedded").values())
+    assert all(model.offline for model in load_manifest().profile("embedded").values())
 
 
 def test_fetched_weights_come_over_https_and_torch_files_have_a_hash() -> None:
