@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -70,6 +70,23 @@ class Database:
             if ordered:
                 connection.execute(select(counters.c.value).where(counters.c.name == "seq").with_for_update())
             return work(connection)
+
+    def scrub(self, work: Callable[[Connection], T]) -> T:
+        """An ordered write after which what it deletes can no longer be read from SQLite's files.
+
+        Postgres overwrites it by its next vacuum. Where readers keep the log from being cut, a later write does that.
+        """
+        if not self.sqlite:
+            return self.write(work, ordered=True)
+
+        def scrubbed(connection: Connection) -> T:
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            return work(connection)
+
+        done = self.write(scrubbed, ordered=True)
+        with _as_problems(), closing(self.engine.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return done
 
     def close(self) -> None:
         self.engine.dispose()

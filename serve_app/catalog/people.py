@@ -110,7 +110,7 @@ class People:
             connection.execute(delete(people).where(people.c.id == node.id))
             changed(connection)
 
-        self._database.write(work, ordered=True)
+        self._database.scrub(work)
 
     def erase(self, name: str) -> None:
         """Forget the person everywhere: faces and vectors here, and name and vectors of the faces seen in assets.
@@ -132,7 +132,7 @@ class People:
                 connection.execute(delete(people).where(people.c.id == node.id))
             changed(connection)
 
-        self._database.write(work, ordered=True)
+        self._database.scrub(work)
 
     def merge(self, name: str, other: str) -> Person:
         """``other`` is the same person as ``name`` from now on. ``unmerge`` takes it back."""

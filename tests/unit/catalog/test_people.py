@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from catalog_samples import FACE_MODEL as MODEL
@@ -144,6 +147,25 @@ def test_whoever_is_forgotten_takes_all_that_was_merged_along(catalog: Catalog) 
     assert add_person(catalog, "b", 5).merged == ()
     with pytest.raises(Problem, match="not_found"):
         catalog.people.delete("a")
+
+
+@pytest.mark.parametrize("erase", [False, True])
+def test_whoever_is_forgotten_is_not_in_the_files_of_the_database(tmp_path: Path, erase: bool) -> None:
+    secret = bytes(range(1, 256)) * 200  # fills pages of its own
+    catalog = Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
+    for name, picture in (("stays", b"jpeg" * 9000), ("goes", secret)):
+        catalog.people.add(name, [replace(face(1), picture=picture)], MODEL)
+    assert readable(tmp_path, secret[:250])
+    assert readable(tmp_path, vector(1).tobytes())
+    catalog.people.erase("goes") if erase else catalog.people.delete("goes")
+    assert not readable(tmp_path, secret[:250])
+    assert readable(tmp_path, b"jpeg" * 60)
+    catalog.close()
+
+
+def readable(folder: Path, marker: bytes) -> bool:
+    """Whether the marker stands in any file of the database, its log among them."""
+    return any(marker in file.read_bytes() for file in folder.iterdir())
 
 
 def test_another_model_gets_its_vectors_from_the_crops(catalog: Catalog) -> None:
