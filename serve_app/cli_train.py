@@ -28,9 +28,7 @@ Seed = Annotated[int, typer.Option(min=0, help="of the split and of all that is 
 Epochs = Annotated[int, typer.Option(min=1, help="times that every picture is seen")]
 Minutes = Annotated[float | None, typer.Option(min=0.01, help="stop training after this long")]
 Threads = Annotated[int, typer.Option(min=0, help="of the training; 0 for every core")]
-Cache = Annotated[
-    Path | None, typer.Option(help="where pictures at the network's size are kept; OUT/cache if left out")
-]
+Cache = Annotated[Path | None, typer.Option(help="where resized pictures are kept; OUT/cache if left out")]
 
 
 @app.callback()
@@ -47,6 +45,8 @@ def memes(
     scenario: Annotated[str, typer.Option(help="shares of web pictures, and of text among those: P_W,P_T")] = "0.67,1",
     seed: Seed = 0,
     epochs: Epochs = 20,
+    batch: Annotated[int, typer.Option(min=1, help="pictures of one step")] = 64,
+    dropout: Annotated[float, typer.Option(min=0, max=0.9, help="in the layers; 0 is for short runs")] = 0.1,
     minutes: Minutes = None,
     resume: Annotated[bool, typer.Option("--resume/--afresh", help="go on from the last checkpoint")] = True,
     threads: Threads = 0,
@@ -56,6 +56,7 @@ def memes(
     """Train MemeTector; a run that was interrupted goes on where it stopped. Words are sought where no box is known."""
     from serve_app.models.memes.fit import Recipe
     from serve_app.models.memes.train import train_memes
+    from serve_app.models.memetector import MemeTectorConfig
 
     try:
         mixture = read_scenario(scenario)
@@ -63,7 +64,8 @@ def memes(
         if not resume:
             (to / "checkpoint.pt").unlink(missing_ok=True)
         with following(f"scenario {mixture.name}") as listener:
-            recipe = Recipe(epochs=epochs, minutes=minutes, threads=threads)
+            config = MemeTectorConfig(dropout=dropout)
+            recipe = Recipe(epochs=epochs, batch=batch, minutes=minutes, threads=threads, config=config)
             report = train_memes(pools, mixture, recipe, seed, to, listener)
     except Problem as problem:
         fail(problem, as_json)
