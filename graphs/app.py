@@ -12,19 +12,24 @@ from ray.serve import Application
 from deployments.action_recognizer import ActionRecognizer
 from deployments.clip_encoder import ClipEncoder
 from deployments.concern_detector import ConcernDetector
+from deployments.face_descriptor import FaceDescriptor
 from deployments.face_detector import FaceDetector
 from deployments.faiss_shard import FaissShard, ShardRecipe
 from deployments.ingress import Ingress
 from deployments.job_runner import JobRunner
+from deployments.meme_detector import MemeDetector
 from deployments.object_detector import ObjectDetector
 from deployments.recommender import Recommender
 from deployments.replica import ModelRecipe
 from deployments.scene_splitter import SceneSplitter
+from deployments.still_actions import StillActions
+from deployments.text_reader import TextReader
 from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
 from graphs.health import HealthGraph
 from graphs.image import ImageGraph
 from graphs.jobs import JobGraph
+from graphs.people import PeopleGraph
 from graphs.processing import ProcessingGraph
 from graphs.recommendation import RecommendationGraph
 from graphs.retrieval import Places, RetrievalGraph
@@ -35,12 +40,18 @@ from serve_app.models.manifest import Model, load_manifest
 from serve_app.retrieval.thresholds import REPORT, Thresholds
 from serve_app.wire.ports import Services
 
+ENCODER = "cross_modal_embedding"
 MODELS: dict[str, tuple[serve.Deployment, str]] = {
-    "cross_modal_embedding": (ClipEncoder, "clip_encoder"),
+    ENCODER: (ClipEncoder, "clip_encoder"),
     "object_detection": (ObjectDetector, "object_detector"),
     "face_detection": (FaceDetector, "face_detector"),
+    "face_identity": (FaceDescriptor, "face_descriptor"),
+    "meme_detection": (MemeDetector, "meme_detector"),
+    "text_recognition": (TextReader, "text_reader"),
+    "action_recognition": (StillActions, "still_actions"),
     "video_action_recognition": (ActionRecognizer, "action_recognizer"),
     "disturbing_content": (ConcernDetector, "concern_detector"),
+    "nsfw": (ConcernDetector.options(name="NsfwDetector"), "nsfw_detector"),
 }
 """The deployment that serves a task's model, and its row of the resource table."""
 
@@ -51,8 +62,9 @@ def build_app(args: AppArgs) -> Application:
     manifest = load_manifest()
     rows = args.rows(manifest)
     args.home_path.mkdir(parents=True, exist_ok=True)
-    served = {task: _model(args, column, rows, task) for task in MODELS if task in rows}
-    encoder = served["cross_modal_embedding"]
+    encoder = _model(args, column, rows, ENCODER)
+    served = {task: _model(args, column, rows, task, encoder) for task in MODELS if task in rows and task != ENCODER}
+    served = {ENCODER: encoder} | served
     shards = [
         _sized(FaissShard, "faiss_shard", column, suffix=str(i)).bind(_shard(args, rows, i)) for i in range(args.shards)
     ]
@@ -60,7 +72,10 @@ def build_app(args: AppArgs) -> Application:
 
     places = Places(args.catalog_url, args.files_url, rows["cross_modal_embedding"].key)
     models = Models(rows, manifest)
-    annotators = Annotators(served, models, deadlines_s=args.deadlines_s)
+    people = PeopleGraph(
+        served["face_detection"], served.get("face_identity"), places, rows.get("face_identity")
+    )  # fmt: skip
+    annotators = Annotators(served, models, people, args.deadlines_s)
     image = ImageGraph(annotators)
     splitter = _sized(SceneSplitter, "scene_splitter", column).bind(
         VideoGraph(annotators, served.get("video_action_recognition"), places, _reading(args.video)),
@@ -69,7 +84,7 @@ def build_app(args: AppArgs) -> Application:
     videos = VideoCalls(splitter, places)
     retrieval = RetrievalGraph(encoder, shards, places, _thresholds(rows["cross_modal_embedding"]))
     runner = _sized(JobRunner, "job_runner", column).bind(
-        ProcessingGraph(image, videos, retrieval), column.deployments["job_runner"].workers
+        ProcessingGraph(image, videos, retrieval, people), column.deployments["job_runner"].workers
     )
     asked = served | {"scene_splitting": splitter} | {f"search_{i}": shard for i, shard in enumerate(shards)}
     services = Services(
@@ -79,6 +94,7 @@ def build_app(args: AppArgs) -> Application:
         jobs=JobGraph(places),
         retrieval=retrieval,
         recommendation=RecommendationGraph(retrieval, recommender),
+        people=people,
         health=HealthGraph(args.profile, models, asked, places),
         max_upload_bytes=args.max_upload_mb * 1024 * 1024,
     )
@@ -100,10 +116,14 @@ def _column(args: AppArgs) -> Column:
     return table.gpu if args.resources == "gpu" else table.cpu
 
 
-def _model(args: AppArgs, column: Column, rows: dict[str, Model], task: str) -> Application:
+def _model(
+    args: AppArgs, column: Column, rows: dict[str, Model], task: str, encoder: Application | None = None
+) -> Application:
+    """The deployment of a task's model; one that tells by words gets the encoder that reads them."""
     deployment, name = MODELS[task]
     recipe = ModelRecipe(rows[task].name, str(args.home_path), column.deployments[name].threads)
-    return _sized(deployment, name, column).bind(recipe)
+    sized = _sized(deployment, name, column)
+    return sized.bind(recipe, encoder) if rows[task].prompts else sized.bind(recipe)
 
 
 def _reading(video: VideoArgs) -> Reading:

@@ -6,17 +6,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from graphs.annotators import FacesAt
 from graphs.calls import patiently
 from graphs.holding import LEASE_S, Hold
 from graphs.image import ImageGraph
 from graphs.looking import ANNOTATORS
+from graphs.people import PeopleGraph
 from graphs.retrieval import RetrievalGraph
 from graphs.video import Request, VideoCalls
+from serve_app.annotation.timeline import at_full_size
 from serve_app.catalog import Asset, Catalog, Content, Files, Job, Key, LeaseLostError, Moment, Tag
 from serve_app.catalog.rows import StageName
 from serve_app.errors import Problem
@@ -56,6 +59,7 @@ class ProcessingGraph:
     image: ImageGraph
     videos: VideoCalls
     retrieval: RetrievalGraph
+    people: PeopleGraph
 
     async def work_once(self, worker: str, quick: bool = False) -> bool:
         """Claim one job and do it; False when there was none. With ``quick`` none that may take long."""
@@ -163,7 +167,22 @@ class ProcessingGraph:
             await asyncio.to_thread(self._catalog.annotations.put, asset.id, task, answer, _tags(task, result))
         if isinstance(annotation, schemas.VideoAnnotation):
             await self._keep_scenes(asset, annotation.scenes)
+        await self._keep_faces(asset, annotation.seen_faces)
         return annotation
+
+    async def _keep_faces(self, asset: Asset, seen: list[FacesAt]) -> None:
+        """The vectors of the faces, so that they are found and named anew; only where a descriptor gave some."""
+        named = [each for each in seen if each.seen.face_vectors is not None]
+        if not named:
+            return
+        faces, names, times = [], [], []
+        for each in named:
+            for face, label in zip(each.seen.faces, each.seen.labels, strict=True):
+                faces.append(replace(face, box=at_full_size(label, each.scale).box))
+                names.append(label.label)
+                times.append(each.timestamp_s)
+        vectors = np.concatenate([each.seen.face_vectors for each in named])
+        await self.people.keep(asset, faces, vectors, names, times)
 
     async def _look(self, asset: Asset, results: set[str] | None, hold: Hold) -> schemas.Annotation:
         """Ask the annotators, or only those of ``results``."""

@@ -400,3 +400,17 @@ def test_the_original_comes_back_as_it_was_and_nothing_else_does(world: World) -
     for path in ("../catalog.db", "original/..", "", "/etc/passwd"):
         with pytest.raises(Problem, match="not_found"):
             asyncio.run(world.assets.download("x/y", path))
+
+
+def test_a_known_face_is_named_when_stored_and_follows_the_gallery(world: World) -> None:
+    asyncio.run(world.people.add("Ada", [ports.Upload.of(png(1), "ada.png")]))
+    add(world)
+    assert work(world)
+    assert [label.label for label in annotations(world)["face_recognition"].labels] == ["Ada"]
+    assert [tag.value for tag in world.catalog.annotations.tags_of("a") if tag.name == "person"] == ["Ada"]
+    hits = asyncio.run(world.people.search(png(2), "anna", 5)).items
+    assert [(hit.asset_id, hit.label, hit.same, hit.box) for hit in hits] == [("a", "Ada", True, (0, 0, 9, 9))]
+    asyncio.run(world.people.rename("Ada", "Ada Lovelace"))
+    assert [label.label for label in annotations(world)["face_recognition"].labels] == ["Ada Lovelace"]
+    asyncio.run(world.people.delete("Ada Lovelace", erase=True))
+    assert [tag.value for tag in world.catalog.annotations.tags_of("a") if tag.name == "person"] == ["unknown"]

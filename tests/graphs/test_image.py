@@ -21,7 +21,8 @@ from serve_app.models.manifest import Classifier, load_manifest
 from serve_app.wire.schemas import Annotation
 from tests.graphs.world import Handle, Judge, World, png
 
-UNSERVED = {"action_recognition", "meme_detection", "disturbing_content", "nsfw", "captioning", "text_recognition"}
+SERVED = load_manifest().profile("embedded")
+UNSERVED = {annotator.result for annotator in ANNOTATORS.values() if annotator.task not in SERVED}
 
 
 def annotate(world: World, data: bytes | None = None, *names: str) -> Annotation:
@@ -161,7 +162,7 @@ def test_what_is_no_picture_reaches_nobody(world: World, data: bytes) -> None:
 
 
 def test_when_nobody_could_answer_the_request_may_come_again(world: World) -> None:
-    for handle in (world.objects, world.faces, world.encoder):
+    for handle in world.annotators.served.values():
         handle.fault = busy()
     with pytest.raises(Problem) as refused:
         annotate(world)
