@@ -31,9 +31,12 @@ def convert_dlib_face(files: Mapping[str, Path], descriptor: Descriptor, out: Pa
     Raises :class:`UnusableFile` where that is another network, or where the row describes another one.
     """
     try:
+        face = read_dlib_face(files["checkpoint"])
         if (descriptor.side, descriptor.dim) != (SIDE, DIM):
             raise ValueError(f"it gives {DIM} numbers for {SIDE} pixels, the manifest says otherwise")
-        export_dlib_face(read_dlib_face(files["checkpoint"]), out / FACE)
+        if not np.allclose(face.mean, descriptor.mean, atol=1e-3):
+            raise ValueError(f"it was trained on pixels less {face.mean}, the manifest says {descriptor.mean}")
+        export_dlib_face(face, out / FACE)
     except ValueError as error:
         raise UnusableFile("checkpoint", str(error)) from None
 

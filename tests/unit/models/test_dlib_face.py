@@ -119,6 +119,7 @@ def test_a_package_that_is_missing_is_named(row: Model, tmp_path: Path) -> None:
     [
         ({"dim": 512}, "it gives 128 numbers for 150 pixels"),
         ({"side": 160}, "it gives 128 numbers for 150 pixels"),
+        ({"mean": (104.298, 117.001, 122.782)}, "it was trained on pixels less"),
     ],
 )
 def test_a_row_that_describes_another_network_is_refused(
@@ -157,6 +158,15 @@ def test_other_bytes_are_refused(published: Path, tmp_path: Path, at: int, bytes
     wrong.write_bytes(data)
     with pytest.raises(ValueError, match=message):
         read_dlib_face(wrong)
+
+
+def test_no_byte_of_the_header_can_do_worse_than_be_refused(published: Path, tmp_path: Path) -> None:
+    head = published.read_bytes()[:30_000]
+    wrong = tmp_path / DAT
+    for at in range(352):
+        wrong.write_bytes(head[:at] + bytes([head[at] ^ 0xFF]) + head[at + 1 :])
+        with pytest.raises(ValueError, match="is not dlib's face network"):
+            read_dlib_face(wrong)
 
 
 def test_a_shape_that_is_not_the_networks_is_refused_before_anything_is_allocated(
