@@ -23,31 +23,43 @@ def summed(pixels: NDArray[np.uint8]) -> Sums:
     """
     height, width, channels = pixels.shape
     table = np.zeros((channels, height + 1, width + 1), np.int32)
-    np.cumsum(pixels.transpose(2, 0, 1), axis=2, dtype=np.int32, out=table[:, 1:, 1:])
+    table[:, 1:, 1:] = pixels.transpose(2, 0, 1)
     for row in range(2, height + 1):  # whole rows at once: numpy's own sum along columns goes value by value
         table[:, row] += table[:, row - 1]
-    return table
+    return table.cumsum(axis=2, dtype=np.int32, out=table)
 
 
 def resized(table: Sums, height: int, width: int) -> Floats:
     """The whole picture as float32 [3, height, width], its values still in 0..255."""
     top, bottom = _edges(table.shape[1] - 1, height)
     left, right = _edges(table.shape[2] - 1, width)
-    bands = table[:, bottom] - table[:, top]
-    sums = bands.take(right, axis=2) - bands.take(left, axis=2)
-    return sums * _weight(bottom - top)[:, None] * _weight(right - left)
+    bands = table.take(bottom, axis=1)
+    bands -= table.take(top, axis=1)
+    sums = bands.take(right, axis=2)
+    sums -= bands.take(left, axis=2)
+    means = sums.astype(np.float32)
+    means *= _weight(bottom - top)[:, None]
+    means *= _weight(right - left)
+    return means
 
 
 def crops(table: Sums, corners: Ints, side: int) -> Floats:
     """Areas [n, 4] (x1, y1, x2, y2 in whole pixels inside the picture, none empty) as float32 [n, 3, side, side]."""
-    x1, y1, x2, y2 = corners.T
-    left, right = _edges((x2 - x1)[:, None], side)
-    top, bottom = _edges((y2 - y1)[:, None], side)
+    x1, y1, x2, y2 = corners.T[:, :, None]
+    left, right = _edges(x2 - x1, side)
+    top, bottom = _edges(y2 - y1, side)
     weight = _weight(bottom - top)[:, :, None] * _weight(right - left)[:, None, :]
-    left, right = (x1[:, None] + left)[:, None, :], (x1[:, None] + right)[:, None, :]
-    top, bottom = (y1[:, None] + top)[:, :, None], (y1[:, None] + bottom)[:, :, None]
-    sums = table[:, bottom, right] - table[:, top, right] - table[:, bottom, left] + table[:, top, left]
-    return np.ascontiguousarray((sums * weight).transpose(1, 0, 2, 3))
+    left, right = (x1 + left)[:, None, :], (x1 + right)[:, None, :]
+    line = table.shape[2]
+    top, bottom = ((y1 + top) * line)[:, :, None], ((y1 + bottom) * line)[:, :, None]
+    values = table.reshape(len(table), -1)
+    sums = values.take(bottom + right, axis=1)
+    sums -= values.take(top + right, axis=1)
+    sums -= values.take(bottom + left, axis=1)
+    sums += values.take(top + left, axis=1)
+    means: Floats = sums.transpose(1, 0, 2, 3).astype(np.float32, order="C")
+    means *= weight[:, None]
+    return means
 
 
 def _edges(size: int | Ints, count: int) -> tuple[Ints, Ints]:

@@ -37,8 +37,11 @@ PIECE, GRAIN = 96, 16
 """Windows along a side of a tile: at most, and a multiple of; so there are 36 shapes of tiles."""
 MOST_PROPOSALS = 2000
 """Boxes of one picture that the second network sees, the best ones: bounds what noise can cost."""
-CROPS = 128
-"""Crops that a network sees at once; more do not fit a core's cache."""
+PASS_PIXELS = 8_000_000
+"""Pixels of the pictures that go through the cascade together: each takes about 30 bytes meanwhile."""
+TILES, CROPS = 1, 32
+"""Tiles and crops that go into one call of a network on a CPU: more do not fit a core's cache."""
+TILES_ON_GPU, CROPS_ON_GPU = 64, 512
 
 
 @dataclass(frozen=True)
@@ -86,18 +89,23 @@ class Cascade:
 
     def __init__(
         self, pnet: InferenceSession, rnet: InferenceSession, onet: InferenceSession, min_face: int,
-        threads: int = 1, tiles: int = 1,
+        threads: int = 1, on_gpu: bool = False,
     ) -> None:  # fmt: skip
         """``min_face`` is the least side of a face in pixels. ``threads`` call the networks side by side, so that each
-        session needs one of its own only; ``tiles`` of the pyramid go into one call: one on a CPU, whose cache it then
-        fits, more on a GPU."""
+        session needs one of its own only."""
         self._pnet, self._rnet, self._onet = pnet, rnet, onet
         self._min_face = min_face
-        self._tiles = tiles
+        self._tiles, self._crops = (TILES_ON_GPU, CROPS_ON_GPU) if on_gpu else (TILES, CROPS)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mtcnn") if threads > 1 else None
 
     def run(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Found]:
         """The faces of each picture; one whose shorter side is below ``min_face`` has none."""
+        found: list[Found] = []
+        for group in _passes(pictures):
+            found += self._pass(group)
+        return found
+
+    def _pass(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Found]:
         tables = self._map(summed, pictures)
         boxes = self._refine(tables, self._propose(tables))
         boxes, landmarks = self._decide(tables, boxes)
@@ -185,18 +193,18 @@ class Cascade:
         limits = np.array([[table.shape[2] - 1, table.shape[1] - 1] for table in tables], np.int64)
         whole = boxes.corners.astype(np.int64)
         whole = np.concatenate([whole[:, :2].clip(1) - 1, np.minimum(whole[:, 2:], limits[boxes.picture])], axis=1)
-        inside = (whole[:, 2:] > whole[:, :2]).all(axis=1)
+        inside = np.nonzero((whole[:, 2:] > whole[:, :2]).all(axis=1))[0]
         boxes, whole = boxes.take(inside), whole[inside]
 
         def call(start: int) -> list[Floats]:
-            picture, corners = boxes.picture[start : start + CROPS], whole[start : start + CROPS]
+            picture, corners = boxes.picture[start : start + self._crops], whole[start : start + self._crops]
             pixels = np.empty((len(corners), 3, side, side), np.float32)
             for number in np.unique(picture):
                 pixels[picture == number] = crops(tables[number], corners[picture == number], side)
             return _call(network, pixels)
 
         empty = [np.empty((0, width) if width else 0, np.float32) for width in widths]
-        outputs = self._map(call, range(0, len(whole), CROPS))
+        outputs = self._map(call, range(0, len(whole), self._crops))
         return boxes, [np.concatenate(each) for each in zip(empty, *outputs, strict=True)]
 
 
@@ -217,6 +225,19 @@ def _all_tiles(level: tuple[Sums, int, float, int]) -> list[Tile]:
             tile[3, :, part.shape[2] :] = 1
             tiles.append(Tile(tile, picture, scale, base, row, column, rows, columns))
     return tiles
+
+
+def _passes(pictures: Sequence[NDArray[np.uint8]]) -> Iterator[Sequence[NDArray[np.uint8]]]:
+    """The pictures in groups of at most ``PASS_PIXELS``, or of one."""
+    start = pixels = 0
+    for end, picture in enumerate(pictures):
+        size = picture.shape[0] * picture.shape[1]
+        if end > start and pixels + size > PASS_PIXELS:
+            yield pictures[start:end]
+            start, pixels = end, 0
+        pixels += size
+    if start < len(pictures):
+        yield pictures[start:]
 
 
 def _side(pixels: int, scale: float) -> int:

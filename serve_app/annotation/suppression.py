@@ -35,7 +35,8 @@ def suppress(corners: Floats, scores: Floats, limit: float, over: Over = "union"
         shares = _overlap(boxes[start : start + BLOCK, None], boxes[None, start:], over)
         found = np.stack(np.nonzero(np.triu(shares > limit, 1)))
         pairs.append(found + start)
-    return order[_kept(*np.concatenate(pairs, axis=1), len(boxes))]
+    better, worse = np.concatenate(pairs, axis=1)
+    return order[_kept(better, worse, len(boxes))]
 
 
 def suppress_windows(rows: Ints, columns: Ints, corners: Floats, scores: Floats, limit: float) -> Ints:
@@ -78,4 +79,5 @@ def _overlap(one: Floats, other: Floats, over: Over) -> Floats:
     shared = sides.clip(0).prod(axis=-1)
     areas = [(box[..., 2:] - box[..., :2] + ends).prod(axis=-1) for box in (one, other)]
     whole = np.minimum(*areas) if over == "smaller" else areas[0] + areas[1] - shared
-    return shared / np.maximum(whole, np.finfo(np.float32).tiny)
+    share: Floats = shared / np.maximum(whole, np.finfo(np.float32).tiny)
+    return share

@@ -20,6 +20,8 @@ INPUT = "pictures"
 OUTPUTS = ("probability", "regression", "landmarks")
 """How sure a network is of a face; shifts of x1, y1, x2, y2 in sides of the box; five x, then five y in sides of it."""
 OPSET = 18
+BLOCK = 16
+"""ONNX Runtime pools channels by this many; a number that is no multiple of it costs more than filling it up."""
 OUTSIDE = -1e4
 """What a convolution gives where it reaches outside the picture: never the largest of what is pooled."""
 MOST = 65536
@@ -105,19 +107,20 @@ class ONet(nn.Module):
         return _of_face(self.dense6_1(row)), self.dense6_2(row), self.dense6_3(row)
 
 
+Network = PNet | RNet | ONet
 SIDES = {"pnet": None, "rnet": 24, "onet": 48}
 """What the networks' files are called, and the side of their pictures; the first takes any."""
 
 
-def load(folder: Path) -> dict[str, nn.Module]:
+def load(folder: Path) -> dict[str, Network]:
     """The networks with the weights of ``pnet.pt``, ``rnet.pt`` and ``onet.pt``; no code of the files is run."""
-    networks = {"pnet": PNet(), "rnet": RNet(), "onet": ONet()}
+    networks: dict[str, Network] = {"pnet": PNet(), "rnet": RNet(), "onet": ONet()}
     for name, network in networks.items():
         network.load_state_dict(torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True))
     return {name: network.eval() for name, network in networks.items()}
 
 
-def export(networks: dict[str, nn.Module], out: Path) -> None:
+def export(networks: dict[str, Network], out: Path) -> None:
     """Write each network as ``NAME.onnx``: ``pictures`` float32 [N, 3, H, W] of pixels in 0..255.
 
     The first network's pictures have a fourth channel: 1 outside the picture, on its right and below, where pixels may
@@ -158,32 +161,34 @@ class _First(nn.Module):
         slopes = prelu.weight.detach()
         rising, falling = (slopes >= 0).nonzero()[:, 0], (slopes < 0).nonzero()[:, 0]
         self.order = torch.cat([rising, falling])
-        self.counts = len(rising), len(falling), len(falling)
+        used = len(rising), len(falling), len(falling)
+        self.counts = *used, -sum(used) % BLOCK
         # (x - 127.5) / 128, which the weights were trained on, is part of the convolution.
         weight = conv.weight.detach() / 128
         assert conv.bias is not None
         bias = conv.bias.detach() - 127.5 * weight.sum((1, 2, 3))
         scaled = weight[falling] * slopes[falling, None, None, None], bias[falling] * slopes[falling]
         self.conv = nn.Conv2d(channels, sum(self.counts), 3)
-        with torch.no_grad():
-            self.conv.weight.zero_()
-            self.conv.weight[:, :3] = torch.cat([weight[self.order], scaled[0]])
-            self.conv.weight[:, 3:, -1, -1] = OUTSIDE
-            self.conv.bias = nn.Parameter(torch.cat([bias[self.order], scaled[1]]))
+        kernels, shifts = torch.zeros_like(self.conv.weight), torch.zeros(sum(self.counts))
+        kernels[: sum(used), :3] = torch.cat([weight[self.order], scaled[0]])
+        kernels[:, 3:, -1, -1] = OUTSIDE
+        shifts[: sum(used)] = torch.cat([bias[self.order], scaled[1]])
+        self.conv.weight, self.conv.bias = nn.Parameter(kernels), nn.Parameter(shifts)
         self.pool = pool
         self.prelu = nn.PReLU(len(rising))
         self.prelu.weight = nn.Parameter(slopes[rising])
 
     def forward(self, pictures: Tensor) -> Tensor:
-        risen, straight, scaled = self.pool(self.conv(pictures)).split(self.counts, 1)
+        risen, straight, scaled, _ = self.pool(self.conv(pictures)).split(self.counts, 1)
         return torch.cat([self.prelu(risen), torch.maximum(straight, scaled)], 1)
 
 
-def _pooled_first(network: nn.Module, channels: int) -> nn.Module:
+def _pooled_first(network: Network, channels: int) -> nn.Module:
     """The network that takes pixels in 0..255 and starts with a :class:`_First`."""
     network = copy.deepcopy(network)
     first = _First(network.conv1, network.prelu1, network.pool1, channels)
-    network.conv1, network.prelu1, network.pool1 = first, nn.Identity(), nn.Identity()
+    for name, part in (("conv1", first), ("prelu1", nn.Identity()), ("pool1", nn.Identity())):
+        setattr(network, name, part)
     network.conv2.weight = nn.Parameter(network.conv2.weight[:, first.order])
     return network.eval()
 

@@ -11,13 +11,14 @@ import pytest
 import skimage
 from PIL import Image
 
-from serve_app.annotation.faces import Face, FaceDetector
-from serve_app.annotation.labels import Label
+from serve_app.annotation.faces import Face, FaceDetector, find_faces, load_faces
+from serve_app.annotation.labels import FoundFace, Label
 from serve_app.annotation.objects import ObjectDetector
 from serve_app.errors import Problem
 from serve_app.media.images import Picture
-from serve_app.models.manifest import Detector
+from serve_app.models.manifest import Detector, load_manifest
 from serve_app.models.sessions import open_session
+from serve_app.models.store import Store
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 ASTRONAUT = (177, 70, 272, 170)
@@ -25,8 +26,11 @@ ASTRONAUT = (177, 70, 272, 170)
 
 
 @pytest.fixture(scope="module")
-def detector() -> FaceDetector:
-    return FaceDetector(threads=1, device="cpu")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> FaceDetector:
+    model = load_manifest().models["mtcnn"]
+    loaded = load_faces(model, Store(tmp_path_factory.mktemp("home")).locate(model), threads=1)
+    assert isinstance(loaded, FaceDetector)
+    return loaded
 
 
 def find(detector: FaceDetector, data: bytes) -> list[Label]:

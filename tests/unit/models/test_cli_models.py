@@ -39,7 +39,7 @@ def test_list_names_every_model_with_licence_and_state(home: Path) -> None:
     assert rows["fastestdet@97df0a85"]["remedy"] == "mediaverse models pull fastestdet"
     assert rows["fastestdet@97df0a85"]["licence"] == "BSD-3-Clause"
     assert rows["fastestdet@97df0a85"]["profiles"] == ["light"]
-    assert rows["mtcnn@1"]["state"] == "present"
+    assert rows["mtcnn@2"]["state"] == "present"
     assert listed["tasks"]["captioning"]["remedy"]
     assert "fastestdet@97df0a85" in call(home, "list").stdout
 
