@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from serve_app.annotation.descriptor import FaceDescriptor, Prepared, load_descriptor
-from serve_app.annotation.faces import FaceDetector, load_faces
+from serve_app.annotation.faces import FaceDetector, find_faces, load_faces
 from serve_app.annotation.labels import FoundFace
 from serve_app.models.manifest import Descriptor, Manifest, load_manifest
 from serve_app.models.pull import convert_shipped
@@ -54,13 +54,7 @@ def found(detector: FaceDetector, data: bytes) -> list[FoundFace]:
     searched = detector.prepare(data)
     (faces,) = detector.run([searched.tensor])
     assert not isinstance(faces, Exception)
-    picture = searched.geometry
-    scale = np.array([picture.width / picture.pixels.shape[1], picture.height / picture.pixels.shape[0]])
-    rows = [(*(face.box * np.tile(scale, 2)), *(face.landmarks * scale).ravel(), face.confidence) for face in faces]
-    return [
-        FoundFace((x1, y1, x2, y2), confidence, tuple(zip(points[::2], points[1::2], strict=True)))
-        for x1, y1, x2, y2, *points, confidence in sorted([float(value) for value in row] for row in rows)
-    ]
+    return sorted(find_faces(detector, faces, searched.geometry), key=lambda face: face.box)
 
 
 @pytest.fixture(scope="module")
