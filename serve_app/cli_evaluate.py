@@ -11,13 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from serve_app import cli_evaluate_memes
+from serve_app import cli_evaluate_faces, cli_evaluate_memes
 from serve_app.annotation.scenes import DEFAULT, DETECTORS
 from serve_app.errors import Problem
 from serve_app.evaluation.scenes import Boundary, Score, Splits, read_labels, score, split_files
 
 app = typer.Typer(help="Measure the methods on labelled files.", no_args_is_help=True)
 
+app.command()(cli_evaluate_faces.faces)
 app.command()(cli_evaluate_memes.memes)
 app.command()(cli_evaluate_memes.meme_files)
 

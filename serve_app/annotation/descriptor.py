@@ -6,16 +6,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession
 
 from serve_app.annotation.face_crops import KeptFace, Opened
 from serve_app.annotation.labels import FoundFace
 from serve_app.errors import Problem
 from serve_app.models.manifest import Descriptor, Model
-from serve_app.models.sessions import open_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 __all__ = ["Described", "FaceDescriptor", "KeptFace", "Prepared", "load_descriptor"]
 
@@ -102,4 +104,7 @@ def load_descriptor(model: Model, files: Mapping[str, Path], threads: int = 0) -
     """Open the face descriptor of a manifest row whose ``files`` (logical name -> path) are on this machine."""
     if model.descriptor is None:
         raise ValueError(f"{model.name} has no descriptor section")
+    # Here, not above: graphs import this file for what it answers with, and have no use for ONNX Runtime.
+    from serve_app.models.sessions import open_session
+
     return FaceDescriptor(model.descriptor, open_session(files["weights"], threads))
