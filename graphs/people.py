@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -20,7 +20,7 @@ from graphs.retrieval import Places
 from serve_app import catalog
 from serve_app.annotation.labels import FoundFace
 from serve_app.annotation.people import UNKNOWN, Floats, Gallery, Named
-from serve_app.catalog import Asset, Catalog, KeptCrop, NewFace, SeenFace
+from serve_app.catalog import Asset, Catalog, KeptCrop, NewFace, Renamed, SeenFace
 from serve_app.errors import Problem
 from serve_app.media import images
 from serve_app.models.manifest import Descriptor, Model
@@ -33,16 +33,17 @@ AT_ONCE = 8
 """Kept faces that are described side by side."""
 STEP = 64
 """Kept faces that one request may describe anew before it goes on with those that are done."""
+PAGE = 100
+"""Assets whose faces are named anew at a time."""
 LATER = {"overloaded", "deadline", "unavailable"}
 """Faults that are not the face's: it is tried again."""
 
 
 class Memory:
-    """What a process knows of the gallery: the people as of ``version``, and how far the kept faces are described."""
+    """What a process knows of the gallery: the people with its version, and how far the kept faces are described."""
 
     def __init__(self) -> None:
-        self.gallery: Gallery | None = None
-        self.version = -1
+        self.gallery: tuple[Gallery, int] | None = None
         self.described = 0
         self.whole = False
         self.changing = asyncio.Lock()
@@ -68,7 +69,7 @@ class PeopleGraph:
 
     async def name_faces(self, found: Sequence[FoundFace], vectors: Floats) -> list[Named]:
         """Names for the faces of one picture (``vectors`` unit float32 [n, D]), "unknown" where nobody is near."""
-        gallery = await self._gallery()
+        gallery, _ = await self._gallery()
         return await asyncio.to_thread(gallery.name, vectors, [face.confidence for face in found])
 
     async def keep(
@@ -79,15 +80,20 @@ class PeopleGraph:
 
         ``times`` are seconds in a video, faces of one frame side by side, or None. Boxes are those of the answer.
         """
-        known: list[Named] = []
-        for _, group in groupby(range(len(faces)), key=lambda at: times[at]):
-            some = list(group)
-            known += await self.name_faces([faces[at] for at in some], vectors[some])
-        seen = [
-            SeenFace(face.box, face.confidence, vector, time_s, None if name == UNKNOWN else name, who.person_id)
-            for face, vector, time_s, name, who in zip(faces, vectors, times, names, known, strict=True)
+        gallery, version = await self._gallery()
+        unnamed = [
+            SeenFace(face.box, face.confidence, vector, time_s)
+            for face, vector, time_s in zip(faces, vectors, times, strict=True)
         ]
-        await asyncio.to_thread(self._catalog.faces.put, asset.id, self._model.key, seen)
+        known = await asyncio.to_thread(_recognize, gallery, unnamed)
+        seen = [
+            replace(
+                face, name=None if name == UNKNOWN else name, person_id=who.known_id,
+                name_confidence=None if who.known_id is None else who.confidence,
+            )
+            for face, name, who in zip(unnamed, names, known, strict=True)
+        ]  # fmt: skip
+        await asyncio.to_thread(self._catalog.faces.put, asset.id, self._model.key, seen, version)
         await self.settle()  # who came, went or was renamed since the answer was made
 
     async def search(self, data: bytes, owner: str, k: int) -> schemas.FaceHits:
@@ -169,6 +175,25 @@ class PeopleGraph:
             done += count
         return done
 
+    async def follow(self) -> int:
+        """Name the faces of all assets by the present gallery, where it has changed since; how many assets there were.
+
+        Costs next to nothing where nothing has changed. May be cut off, and run in several processes at once.
+        """
+        done = 0
+        if self.model is not None:
+            await self.catch_up()
+            while True:
+                gallery, version = await self._gallery()
+                behind = await asyncio.to_thread(self._catalog.faces.behind, self._model.key, version, PAGE)
+                if not behind:
+                    break
+                changes = await asyncio.to_thread(_changes, gallery, behind)
+                await asyncio.to_thread(self._catalog.faces.assign, changes, list(behind), version)
+                done += len(behind)
+        await self.settle()
+        return done
+
     async def catch_up(self, most: int | None = None) -> int:
         """Describe kept faces that have no vector of the present model, at most about ``most``; how many there were.
 
@@ -200,8 +225,8 @@ class PeopleGraph:
             log.warning("kept face %d has no vector of %s: %s", crop.face_id, self._model.key, problem)
             return None
 
-    async def _gallery(self) -> Gallery:
-        """The people by the present model; read again only after a change."""
+    async def _gallery(self) -> tuple[Gallery, int]:
+        """The people by the present model, and their version; read again only after a change."""
         memory = self.memory
         if not memory.whole:
             try:
@@ -209,10 +234,9 @@ class PeopleGraph:
             except Problem as problem:
                 log.warning("the gallery is not described anew yet: %s", problem)
         version = await asyncio.to_thread(self._catalog.people.version)
-        if memory.gallery is None or memory.version != version:
+        if memory.gallery is None or memory.gallery[1] != version:
             known = await asyncio.to_thread(self._catalog.people.known, self._model.key)
-            memory.gallery = await asyncio.to_thread(Gallery.of, known, self._spec.threshold)
-            memory.version = version
+            memory.gallery = await asyncio.to_thread(Gallery.of, known, self._spec.threshold), version
         return memory.gallery
 
     async def _learn(self, upload: Upload) -> NewFace:
@@ -257,6 +281,26 @@ class PeopleGraph:
     @property
     def _needed(self) -> Any:
         return self.descriptor if self._model else None
+
+
+def _recognize(gallery: Gallery, faces: Sequence[SeenFace]) -> list[Named]:
+    """Names for the faces of one asset, those of one frame side by side."""
+    known: list[Named] = []
+    for _, group in groupby(faces, key=lambda face: face.timestamp_s):
+        some = list(group)
+        vectors = np.stack([np.asarray(face.vector) for face in some])
+        known += gallery.name(vectors, [face.confidence for face in some])
+    return known
+
+
+def _changes(gallery: Gallery, behind: Mapping[str, Mapping[int, SeenFace]]) -> list[Renamed]:
+    """Which faces of assets show somebody else than they did."""
+    return [
+        Renamed(id, number, who.known_id, None if who.known_id is None else who.confidence)
+        for id, faces in behind.items()
+        for (number, face), who in zip(faces.items(), _recognize(gallery, list(faces.values())), strict=True)
+        if who.known_id != face.person_id
+    ]
 
 
 def _person(person: catalog.Person) -> schemas.Person:

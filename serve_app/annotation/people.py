@@ -18,11 +18,17 @@ UNKNOWN = "unknown"
 Floats = NDArray[np.float32]
 
 
-class Person(Protocol):
-    """Somebody with ``vectors``, unit float32 [k, D] of k of their faces."""
+class Known(Protocol):
+    """Faces of the person ``person`` called ``name`` as ``vectors``, unit float32 [k, D].
+
+    A person who was merged from several has several of these: each keeps its own prototype, so that a merge loses
+    nobody and its reversal is exact. ``id`` tells them apart.
+    """
 
     @property
     def id(self) -> int: ...
+    @property
+    def person(self) -> int: ...
     @property
     def name(self) -> str: ...
     @property
@@ -32,30 +38,35 @@ class Person(Protocol):
 @dataclass(frozen=True)
 class Named:
     """Whose face it is. ``confidence`` in [0, 1]: 1 at the prototype, .5 at the greatest distance that is accepted; of
-    an unknown face the detector's. ``distance`` is Euclidean, to the nearest prototype; None without any."""
+    an unknown face the detector's. ``distance`` is Euclidean, to the nearest prototype; None without any. ``known_id``
+    is of the :class:`Known` that it is nearest to."""
 
     label: str
     confidence: float
     distance: float | None = None
-    person_id: int | None = None
+    known_id: int | None = None
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The people that may be recognised: ``prototypes`` unit float32 [P, D], ``limits`` [P] accepted distances."""
+    """The people that may be recognised: ``prototypes`` unit float32 [P, D] with their ``ids``, ``names`` and accepted
+    distances ``limits`` [P]; ``people`` int [P] numbers whom they show, from 0 on."""
 
     ids: tuple[int, ...]
     names: tuple[str, ...]
+    people: NDArray[np.int64]
     prototypes: Floats
     limits: NDArray[np.float64]
 
     @classmethod
-    def of(cls, people: Sequence[Person], threshold: Callable[[int], float]) -> Gallery:
+    def of(cls, known: Sequence[Known], threshold: Callable[[int], float]) -> Gallery:
         """``threshold`` gives the accepted distance for a mean of k vectors."""
-        means = [prototype(person.vectors) for person in people]
-        limits = np.array([threshold(len(person.vectors)) for person in people], np.float64)
-        ids, names = tuple(person.id for person in people), tuple(person.name for person in people)
-        return cls(ids, names, np.stack(means) if means else np.empty((0, 0), np.float32), limits)
+        means = [prototype(each.vectors) for each in known]
+        limits = np.array([threshold(len(each.vectors)) for each in known], np.float64)
+        numbers = {person: number for number, person in enumerate(dict.fromkeys(each.person for each in known))}
+        people = np.array([numbers[each.person] for each in known], np.int64)
+        ids, names = tuple(each.id for each in known), tuple(each.name for each in known)
+        return cls(ids, names, people, np.stack(means) if means else np.empty((0, 0), np.float32), limits)
 
     def name(self, vectors: Floats, confidences: Sequence[float]) -> list[Named]:
         """Names for the faces of one picture, unit float32 [n, D], that a detector found with ``confidences``.
@@ -67,15 +78,15 @@ class Gallery:
             return [Named(UNKNOWN, confidence) for confidence in confidences]
         distances = _distances(vectors, self.prototypes)
         nearest = distances.min(axis=1)
-        people = _assign(np.maximum(0.0, 1.0 - distances / self.limits))
+        nearest_known = _assign(np.maximum(0.0, 1.0 - distances / self.limits), self.people)
         return [
             Named(UNKNOWN, confidence, float(nearest[face]))
-            if person is None
+            if at is None
             else Named(
-                self.names[person], _confidence(distances[face, person], self.limits[person]),
-                float(distances[face, person]), self.ids[person],
+                self.names[at], _confidence(distances[face, at], self.limits[at]), float(distances[face, at]),
+                self.ids[at],
             )
-            for face, (person, confidence) in enumerate(zip(people, confidences, strict=True))
+            for face, (at, confidence) in enumerate(zip(nearest_known, confidences, strict=True))
         ]  # fmt: skip
 
 
@@ -92,15 +103,20 @@ def _distances(vectors: Floats, prototypes: Floats) -> NDArray[np.float64]:
     return np.stack([np.linalg.norm(prototypes - vector, axis=1) for vector in vectors]).astype(np.float64)
 
 
-def _assign(margins: NDArray[np.float64]) -> list[int | None]:
-    """For each row its column: no column twice, the greatest sum, nothing of margin 0."""
+def _assign(margins: NDArray[np.float64], people: NDArray[np.int64]) -> list[int | None]:
+    """For each row a column of margin above 0: no two of one person, and the greatest sum of all ways to do so."""
     from scipy.optimize import linear_sum_assignment  # only where names are given
 
-    chosen: list[int | None] = [None] * len(margins)
     near = np.flatnonzero(margins.max(axis=0) > 0)  # most of a large gallery is far from every face
-    for row, column in zip(*linear_sum_assignment(margins[:, near], maximize=True), strict=True):
-        if margins[row, near[column]] > 0:
-            chosen[row] = int(near[column])
+    columns = [near[people[near] == person] for person in np.unique(people[near])]
+    chosen: list[int | None] = [None] * len(margins)
+    if not columns:
+        return chosen
+    best = np.stack([margins[:, own].max(axis=1) for own in columns], axis=1)
+    for row, person in zip(*linear_sum_assignment(best, maximize=True), strict=True):
+        if best[row, person] > 0:
+            own = columns[person]
+            chosen[row] = int(own[margins[row, own].argmax()])
     return chosen
 
 

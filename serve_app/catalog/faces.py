@@ -6,6 +6,7 @@ transaction, so that it may stop anywhere and go on later.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from serve_app.catalog.asset_rows import known_id, missing
 from serve_app.catalog.checks import validate_id
 from serve_app.catalog.engine import Database
 from serve_app.catalog.people_tree import UNKNOWN, Tree
-from serve_app.catalog.rows import Appearance, FaceHit, SeenFace, Tag
+from serve_app.catalog.rows import Appearance, FaceHit, Renamed, SeenFace, Tag
 from serve_app.catalog.schema import answers, asset_faces, assets, tags
 from serve_app.catalog.vectors import chunks, pack, unpack
 
@@ -34,10 +35,11 @@ class Faces:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, asset_id: str, revision: str, faces: Sequence[SeenFace]) -> None:
+    def put(self, asset_id: str, revision: str, faces: Sequence[SeenFace], version: int) -> None:
         """Keep the faces of an asset in place of any earlier ones; Problem("not_found") when it is gone.
 
-        Call it after the asset's answer is stored: who was renamed between the two is told anew by ``settle``.
+        ``version`` is that of the gallery (``people.version``) by which they were named. Call it after the asset's
+        answer is stored: who was renamed between the two is told anew by ``settle``.
         """
         known_id(asset_id)
         packed = [(face, None if face.vector is None else pack(face.vector)) for face in faces]
@@ -48,7 +50,7 @@ class Faces:
                 raise missing(asset_id)
             tree = Tree(connection)
             connection.execute(delete(asset_faces).where(asset_faces.c.asset_id == asset_id))
-            common = {"asset_id": asset_id, "owner": owner, "revision": revision}
+            common = {"asset_id": asset_id, "owner": owner, "revision": revision, "gallery": version}
             rows = [
                 common | {"number": number, "data": data} | _named(tree, face)
                 for number, (face, data) in enumerate(packed)
@@ -103,6 +105,37 @@ class Faces:
             self._database.write(lambda connection, id=id: _retell(connection, id), ordered=True)  # type: ignore[misc]
         return len(ids)
 
+    def behind(self, revision: str, version: int, limit: int) -> dict[str, dict[int, SeenFace]]:
+        """The faces, by their numbers, of at most ``limit`` assets that an earlier gallery than ``version`` named."""
+        a = asset_faces.c
+        earlier = (a.revision == revision) & (a.gallery < version) & a.data.is_not(None)
+        found: dict[str, dict[int, SeenFace]] = defaultdict(dict)
+        with self._database.read() as connection:
+            ids = connection.execute(select(a.asset_id).where(earlier).distinct().limit(limit)).scalars().all()
+            query = select(asset_faces).where(earlier, a.asset_id.in_(ids)).order_by(a.asset_id, a.number)
+            for row in connection.execute(query):
+                found[row.asset_id][row.number] = _seen(row)
+        return dict(found)
+
+    def assign(self, changes: Sequence[Renamed], asset_ids: Sequence[str], version: int) -> None:
+        """Note whom faces show by the gallery of ``version``, by which all of ``asset_ids`` have been looked at.
+
+        Assets that were put meanwhile by a gallery as new stay as they are. The answers follow by ``settle``.
+        """
+        a = asset_faces.c
+
+        def work(connection: Connection) -> None:
+            known = Tree(connection).nodes
+            for change in changes:
+                here = (a.asset_id == change.asset_id) & (a.number == change.number) & (a.gallery < version)
+                person = change.person_id if change.person_id in known else None
+                values = {"person_id": person, "name_confidence": change.name_confidence, "stale": True}
+                connection.execute(update(asset_faces).where(here).values(values))
+            looked_at = a.asset_id.in_(asset_ids) & (a.gallery < version)
+            connection.execute(update(asset_faces).where(looked_at).values(gallery=version))
+
+        self._database.write(work, ordered=True)
+
     def outdated(self, revision: str, limit: int, after: str = "") -> list[str]:
         """Assets whose faces were described by another revision, in the order of their ids; go on ``after`` the last.
 
@@ -119,7 +152,8 @@ def _named(tree: Tree, face: SeenFace) -> dict[str, Any]:
     now = tree.root(face.person_id).name if known and face.person_id is not None else None
     return {
         "timestamp_s": face.timestamp_s, "box": list(face.box), "confidence": float(face.confidence),
-        "person_id": face.person_id if known else None, "name": face.name, "stale": now != face.name,
+        "person_id": face.person_id if known else None, "name": face.name, "name_confidence": face.name_confidence,
+        "stale": now != face.name,
     }  # fmt: skip
 
 
@@ -152,12 +186,12 @@ def _retell(connection: Connection, asset_id: str) -> None:
     tree = Tree(connection)
     here = asset_faces.c.asset_id == asset_id
     rows = connection.execute(select(asset_faces).where(here, asset_faces.c.stale)).all()
-    told: dict[Any, tuple[str | None, float]] = {}
+    told: dict[Any, tuple[str | None, float | None]] = {}
     for row in rows:
         name = None if row.person_id is None else tree.root(row.person_id).name
         which = here & (asset_faces.c.number == row.number)
         connection.execute(update(asset_faces).where(which).values(name=name, stale=False))
-        told[_place(row.timestamp_s, row.box)] = name, row.confidence
+        told[_place(row.timestamp_s, row.box)] = name, row.name_confidence if name else row.confidence
     wanted = (answers.c.asset_id == asset_id) & (answers.c.task == TASK)
     answer = connection.execute(select(answers.c.result).where(wanted)).scalar()
     if answer is None:
@@ -172,10 +206,10 @@ def _retell(connection: Connection, asset_id: str) -> None:
         connection.execute(insert(tags), new)
 
 
-def _rename(label: dict[str, Any], name: str | None, confidence: float) -> None:
+def _rename(label: dict[str, Any], name: str | None, confidence: float | None) -> None:
     label["label"] = name or UNKNOWN
-    if name is None:
-        label["confidence"] = confidence  # of an unknown face only the detector is sure
+    if confidence is not None:
+        label["confidence"] = confidence
 
 
 def _place(timestamp_s: float | None, box: Sequence[float] | None) -> tuple[float | None, tuple[float, ...]]:
@@ -185,7 +219,9 @@ def _place(timestamp_s: float | None, box: Sequence[float] | None) -> tuple[floa
 
 def _seen(row: Row[Any]) -> SeenFace:
     vector = None if row.data is None else unpack(row.data)
-    return SeenFace(_box(row.box), row.confidence, vector, row.timestamp_s, row.name, row.person_id)
+    return SeenFace(
+        _box(row.box), row.confidence, vector, row.timestamp_s, row.name, row.name_confidence, row.person_id
+    )  # fmt: skip
 
 
 def _box(sides: Iterable[float]) -> tuple[float, float, float, float]:

@@ -205,7 +205,7 @@ class People:
             return int(connection.execute(select(counters.c.value).where(counters.c.name == VERSION)).scalar_one())
 
     def known(self, revision: str) -> list[Known]:
-        """Every person who has a vector of ``revision``, with all of them."""
+        """Whoever has vectors of ``revision``, seen or merged, with all of them."""
         query = select(person_faces.c.person_id, face_vectors.c.data).join(
             face_vectors, face_vectors.c.face_id == person_faces.c.id
         )
@@ -215,8 +215,9 @@ class People:
             query = query.where(face_vectors.c.revision == revision).order_by(person_faces.c.id)
             for person_id, data in connection.execute(query):
                 if person_id in tree.nodes:  # Postgres may show somebody who came between the two statements
-                    found[tree.root(person_id).id].append(unpack(data))
-        return [Known(id, tree.nodes[id].name, np.stack(rows)) for id, rows in sorted(found.items())]
+                    found[person_id].append(unpack(data))
+        roots = {id: tree.root(id) for id in found}
+        return [Known(id, roots[id].id, roots[id].name, np.stack(rows)) for id, rows in sorted(found.items())]
 
     def without_vector(self, revision: str, limit: int, after: int = 0) -> list[KeptCrop]:
         """Kept faces that have no vector of ``revision``, oldest first; go on ``after`` the last one's id."""

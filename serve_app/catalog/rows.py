@@ -239,9 +239,13 @@ class KeptCrop:
 
 @dataclass(frozen=True)
 class Known:
-    """The faces of a person as vectors float32 [k, D]."""
+    """Faces of a person as vectors float32 [k, D]: the person's own, or those of one who was merged into the person.
+
+    ``id`` is of whoever holds the faces, ``person`` of the person, ``name`` the person's.
+    """
 
     id: int
+    person: int
     name: str
     vectors: NDArray[np.float32]
 
@@ -249,9 +253,8 @@ class Known:
 @dataclass(frozen=True)
 class SeenFace:
     """A face in an asset: ``box`` in pixels of the full upright picture, ``confidence`` that of the detector,
-    ``timestamp_s`` of a video; ``name`` and ``person_id`` of whom it shows, None where nobody knows.
-
-    ``vector`` is float32 [D], None once it was erased.
+    ``timestamp_s`` of a video; ``name``, ``name_confidence`` and ``person_id`` of whom it shows, None where nobody
+    knows. ``vector`` is float32 [D], None once it was erased.
     """
 
     box: tuple[float, float, float, float]
@@ -259,7 +262,18 @@ class SeenFace:
     vector: NDArray[np.float32] | None
     timestamp_s: float | None = None
     name: str | None = None
+    name_confidence: float | None = None
     person_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Whom a face of an asset shows by another state of the gallery."""
+
+    asset_id: str
+    number: int
+    person_id: int | None
+    name_confidence: float | None
 
 
 @dataclass(frozen=True)

@@ -262,8 +262,12 @@ asset_faces = Table(
     Column("person_id", RowNumber, ForeignKey("people.id", ondelete="SET NULL")),
     # What the asset's stored answer calls the face; stale until that follows the gallery again.
     Column("name", Text),
+    Column("name_confidence", Double),
     Column("stale", Boolean, nullable=False),
+    # The version of the gallery by which it was named last.
+    Column("gallery", BigInteger, nullable=False),
     Index("ix_asset_faces_owner", "owner", "revision", "asset_id", "number"),
+    Index("ix_asset_faces_gallery", "revision", "gallery", "asset_id"),
     Index("ix_asset_faces_person", "person_id"),
     Index("ix_asset_faces_name", "name"),
 )

@@ -210,7 +210,7 @@ def test_changes_reach_stored_answers_and_filters_and_can_be_taken_back(house: H
     assert (house.told("one"), house.shown('person:"anna smith"')) == (["Anna Smith"], ["one"])
     asyncio.run(graph.merge("Anna Smith", "A. Smith"))
     assert house.told("two") == ["Anna Smith"]
-    assert house.name(photo(2)) == ["unknown"]  # the mean of two strangers is neither
+    assert house.name(photo(2)) == ["Anna Smith"]
     asyncio.run(graph.unmerge("Anna Smith", "A. Smith"))
     assert (house.told("two"), house.name(photo(2))) == (["A. Smith"], ["A. Smith"])
     asyncio.run(graph.delete("A. Smith"))
@@ -229,6 +229,30 @@ def test_who_is_learnt_while_an_asset_is_annotated_is_told(house: House, monkeyp
     monkeypatch.setattr(house.catalog.annotations, "put", late)
     house.show("one", photo(1))
     assert house.told("one") == ["Anna"]
+
+
+def test_assets_follow_the_gallery_whatever_was_learnt_after_them(house: House, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "PAGE", 2)
+    for number in range(5):
+        house.show(f"of 1, {number}", photo(1, number))
+    house.show("of 2", photo(2))
+    house.show("group", photo(0, 0, faces=3))  # persons 0, 1 and 2
+    assert asyncio.run(house.graph.follow()) == 0
+    house.learn("Anna", photo(1))
+    assert house.shown("person:anna") == []
+    assert asyncio.run(House(house.world).graph.follow()) == 7
+    assert house.shown("person:anna") == ["group", *(f"of 1, {number}" for number in range(5))]
+    assert house.told("group") == ["unknown", "Anna", "unknown"]
+    labels = house.catalog.annotations.of_asset("of 1, 4")[TASK]["labels"]
+    assert labels[0]["confidence"] == pytest.approx(1 - 0.5 * 2 * np.sin(0.02) / LIMIT, abs=1e-3)
+    wrong = house.learn("Anna", photo(2))[0]
+    asyncio.run(house.graph.split("Anna", [wrong.faces[1].id], "Ben"))
+    asyncio.run(house.graph.follow())
+    assert (house.told("group"), house.shown("person:ben")) == (["unknown", "Anna", "Ben"], ["group", "of 2"])
+    asyncio.run(house.graph.delete("Anna", erase=True))
+    asyncio.run(house.graph.follow())
+    assert house.told("group") == ["unknown", "unknown", "Ben"]
+    assert asyncio.run(house.graph.follow()) == 0
 
 
 def test_a_face_finds_the_assets_of_one_owner(house: House) -> None:

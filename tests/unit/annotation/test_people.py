@@ -26,7 +26,7 @@ def at(*degrees: float) -> Floats:
 
 
 def gallery(**people: Floats) -> Gallery:
-    return Gallery.of([Known(id, name, rows) for id, (name, rows) in enumerate(people.items(), 1)], limit)
+    return Gallery.of([Known(id, id, name, rows) for id, (name, rows) in enumerate(people.items(), 1)], limit)
 
 
 def labels(known: Gallery, *degrees: float) -> list[str]:
@@ -51,10 +51,10 @@ def test_a_face_is_named_within_the_distance_of_its_k_only() -> None:
 def test_an_answer_says_how_sure_it_is() -> None:
     known = gallery(anna=at(0), ben=at(90))
     exact, near, far = (known.name(at(degrees), [0.75])[0] for degrees in (0, 30, 200))
-    assert (exact.label, exact.person_id, exact.confidence) == ("anna", 1, pytest.approx(1, abs=1e-3))
+    assert (exact.label, exact.known_id, exact.confidence) == ("anna", 1, pytest.approx(1, abs=1e-3))
     assert near.distance == pytest.approx(2 * np.sin(np.radians(15)), abs=1e-6)
     assert near.confidence == pytest.approx(1 - 0.5 * near.distance / 0.6)
-    assert (far.label, far.person_id, far.confidence) == (UNKNOWN, None, 0.75)
+    assert (far.label, far.known_id, far.confidence) == (UNKNOWN, None, 0.75)
     assert far.distance == pytest.approx(2 * np.sin(np.radians(55)), abs=1e-6)
 
 
@@ -63,6 +63,14 @@ def test_two_faces_of_a_picture_are_never_the_same_person() -> None:
     assert labels(known, 5, 1, 3) == [UNKNOWN, "anna", UNKNOWN]
     assert labels(known, 22, 5) == ["ben", "anna"]  # the first is nearer to Anna, and near enough to Ben
     assert labels(known, 30, 20, 100) == ["ben", "anna", UNKNOWN]
+
+
+def test_one_who_was_merged_is_known_by_each_prototype_and_still_only_once_in_a_picture() -> None:
+    known = [Known(1, 1, "anna", at(0)), Known(2, 2, "ben", at(80)), Known(3, 1, "anna", at(160, 160))]
+    merged = Gallery.of(known, limit)
+    assert labels(merged, 2) == labels(merged, 158) == ["anna"]
+    assert [each.known_id for each in merged.name(at(158, 85, 40), [0.9] * 3)] == [3, 2, None]
+    assert labels(merged, 10, 161, 79) == [UNKNOWN, "anna", "ben"]
 
 
 def test_without_people_or_faces_everybody_is_unknown() -> None:

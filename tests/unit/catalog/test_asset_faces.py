@@ -9,7 +9,7 @@ import pytest
 from catalog_samples import FACE_MODEL as MODEL
 from catalog_samples import add_person, picture, vector
 
-from serve_app.catalog import Catalog, SeenFace, Tag, faces, parse_filter
+from serve_app.catalog import Catalog, Renamed, SeenFace, Tag, faces, parse_filter
 from serve_app.errors import Problem
 
 TASK = "face_recognition"
@@ -24,7 +24,7 @@ def show(catalog: Catalog, id: str, *found: SeenFace, owner: str = "anna") -> No
     ]
     shown = [Tag("person", each.name or "unknown", 0.5, "m") for each in found]
     catalog.annotations.put(id, TASK, {"status": "ok", "model": "m", "labels": labels}, shown)
-    catalog.faces.put(id, MODEL, found)
+    catalog.faces.put(id, MODEL, found, catalog.people.version())
 
 
 def seen(at: float, seed: int, name: str | None = None, person: int | None = None, **more: Any) -> SeenFace:
@@ -54,11 +54,11 @@ def test_faces_come_back_as_they_were_put_and_are_replaced(catalog: Catalog) -> 
     assert (second.name, second.timestamp_s) == (None, 3.2)
     assert second.vector is not None
     np.testing.assert_array_equal(second.vector, vector(2))
-    catalog.faces.put("a", MODEL, [seen(5, 3)])
+    catalog.faces.put("a", MODEL, [seen(5, 3)], 1)
     assert [each.box[0] for each in catalog.faces.of_asset("a")] == [5]
     assert settled(catalog) == 0
     with pytest.raises(Problem, match="not_found"):
-        catalog.faces.put("b", MODEL, [])
+        catalog.faces.put("b", MODEL, [], 1)
 
 
 @pytest.mark.parametrize("step", [3, 1000])
@@ -68,7 +68,7 @@ def test_the_search_is_exact_over_ones_own_assets(catalog: Catalog, monkeypatch:
         show(catalog, f"a{number}", *(seen(at, 10 * number + at, timestamp_s=float(at)) for at in range(3)))
     show(catalog, "other", seen(0, 500), owner="ben")
     catalog.assets.add(picture("old", data="old"))
-    catalog.faces.put("old", "faces@0", [SeenFace((0, 0, 1, 1), 1, vector(500, 3))])
+    catalog.faces.put("old", "faces@0", [SeenFace((0, 0, 1, 1), 1, vector(500, 3))], 0)
     query = vector(500)
     expected = sorted(
         min((float(np.linalg.norm(vector(10 * number + at) - query)), f"a{number}", float(at)) for at in range(3))
@@ -128,6 +128,26 @@ def test_deleting_keeps_what_was_said_and_erasing_does_not(catalog: Catalog) -> 
     assert told(catalog, "of kept")[0] == ("unknown", 0.9)
     with pytest.raises(Problem, match="not_found"):
         catalog.people.erase("kept")
+
+
+def test_faces_are_named_anew_after_the_gallery_has_changed(catalog: Catalog) -> None:
+    for id in ("a", "b", "c"):
+        show(catalog, id, seen(0, 1), seen(20, 2, timestamp_s=1.0))
+    catalog.faces.put("c", "faces@0", [seen(0, 1)], 0)
+    person = add_person(catalog, "Anna", 1).id
+    now = catalog.people.version()
+    assert list(catalog.faces.behind(MODEL, now, 1)) == ["a"]
+    behind = catalog.faces.behind(MODEL, now, 10)
+    assert {id: list(faces) for id, faces in behind.items()} == {"a": [0, 1], "b": [0, 1]}
+    changes = [Renamed("a", 1, person, 0.75), Renamed("b", 0, 10_000, 0.5)]  # the latter of one who has gone
+    catalog.faces.assign(changes, list(behind), now)
+    settled(catalog)
+    assert told(catalog, "a") == [("unknown", 0.5), ("Anna", 0.75)]
+    assert told(catalog, "b") == [("unknown", 0.9), ("unknown", 0.5)]
+    assert found(catalog, "person:anna") == ["a"]
+    assert catalog.faces.behind(MODEL, now, 10) == {}
+    catalog.faces.assign([Renamed("a", 1, None, None)], ["a"], now)  # who is as new already stays as it is
+    assert catalog.faces.of_asset("a")[1].person_id == person
 
 
 def test_whoever_changes_while_an_asset_is_annotated_is_told_right(catalog: Catalog) -> None:

@@ -78,9 +78,12 @@ def _create_asset_faces() -> None:
         sa.Column("data", sa.LargeBinary),
         sa.Column("person_id", row_number, sa.ForeignKey("people.id", ondelete="SET NULL")),
         sa.Column("name", sa.Text),
+        sa.Column("name_confidence", sa.Double),
         sa.Column("stale", sa.Boolean, nullable=False),
+        sa.Column("gallery", sa.BigInteger, nullable=False),
     )
     op.create_index("ix_asset_faces_owner", "asset_faces", ["owner", "revision", "asset_id", "number"])
+    op.create_index("ix_asset_faces_gallery", "asset_faces", ["revision", "gallery", "asset_id"])
     op.create_index("ix_asset_faces_person", "asset_faces", ["person_id"])
     op.create_index("ix_asset_faces_name", "asset_faces", ["name"])
     stale = sa.column("stale", sa.Boolean)
