@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from deployments.batcher import Batcher, BatchSizes
 from serve_app.errors import Problem
 from serve_app.models.manifest import load_manifest
+from serve_app.models.pull import PullError, convert_shipped
 from serve_app.models.store import Store
 
 Payload = bytes | list[ray.ObjectRef]
@@ -65,11 +66,15 @@ class ModelReplica:
         """Find the weights and load them; what is wrong with them becomes this replica's answer."""
         with self.loading:
             try:
-                self.files = Store(Path(self.recipe.home)).locate(self.model)
+                store = Store(Path(self.recipe.home))
+                convert_shipped(store, self.model)
+                self.files = store.locate(self.model)
                 self.load()
                 self.problem = None
             except Problem as problem:
                 self.problem = problem
+            except PullError as error:
+                self.problem = Problem("unavailable", str(error), f"mediaverse models pull {self.model.name}")
             except Exception as error:
                 log.exception("%s does not load", self.model.key)
                 self.problem = Problem("unavailable", f"{self.model.key}: {error}", "mediaverse models verify")
