@@ -136,7 +136,8 @@ def _similarity(
     It is fitted from the picture to the template, whose pixels are those that matter, and then inverted.
     """
     if len(points) != len(template):
-        raise Problem("unprocessable", f"a face is aligned by {len(template)} landmarks, this one has {len(points)}")
+        detail = f"this descriptor aligns a face by {len(template)} landmarks, and the detector gave {len(points)}"
+        raise Problem("unavailable", detail, "serve a face detector that gives landmarks, such as mtcnn")
     if not np.isfinite(points).all():
         raise Problem("unprocessable", "the landmarks of the face are not finite")
     seen, wanted = (np.array([complex(x, y) for x, y in some]) for some in (points, template))

@@ -154,7 +154,6 @@ def test_boxes_are_in_pixels_of_the_full_upright_picture(png: Png) -> None:
         (FoundFace((200, 0, 300, 50), 1), "box", "no part in the picture"),
         (FoundFace((10, 10, 10, 50), 1), "box", "no part in the picture"),
         (FoundFace((float("nan"), 0, 30, 50), 1), "box", "not finite"),
-        (FoundFace((10, 10, 50, 50), 1), "five_points", "5 landmarks, this one has 0"),
         (FoundFace((10, 10, 50, 50), 1, ((20.0, 20.0),) * 5), "five_points", "do not tell how it lies"),
         (FoundFace((10, 10, 50, 50), 1, ((float("inf"), 20.0),) * 5), "five_points", "landmarks .* not finite"),
     ],
@@ -164,3 +163,10 @@ def test_a_face_that_cannot_be_cut_out_is_a_problem(png: Png, face: FoundFace, a
     with pytest.raises(Problem, match=detail) as problem:
         Opened(png(plane(100, 100))).cut(face, wanted)
     assert problem.value.code == "unprocessable"
+
+
+def test_a_detector_without_landmarks_is_named_as_what_is_missing(png: Png) -> None:
+    with pytest.raises(Problem, match="by 5 landmarks, and the detector gave 0") as problem:
+        Opened(png(plane(100, 100))).cut(FoundFace((10, 10, 50, 50), 1), by_points())
+    assert problem.value.code == "unavailable"
+    assert "mtcnn" in str(problem.value.remedy)
