@@ -71,6 +71,8 @@ SECTIONS = {
 CONCERNS = ("disturbing_content", "nsfw")
 HEADS = ("action_recognition", *CONCERNS)
 """Tasks that a classifier, read from a file ``weights``, or mere prompts may serve."""
+FACES = ("inception_resnet", "resnet50_faces", "dlib_face")
+"""Conversions of face networks, and of nothing else."""
 PICKLED = {".pt", ".pth", ".pyth", ".bin", ".ckpt"}
 """Endings of torch files, whose loading may run code: only files with a known hash are loaded."""
 SAFE_CONVERSIONS = {"slowfast", "inception_resnet", "coca"}
@@ -201,7 +203,9 @@ class Model(Row):
             raise ValueError(f"{self.task} needs a {section} section")
         if section and "weights" not in self.files:
             raise ValueError(f"{self.task} needs a file weights")
-        if self.task == "face_identity" and self.convert and "checkpoint" not in self.files:
+        if (self.convert in FACES) != (self.task == "face_identity" and self.convert is not None):
+            raise ValueError(f"{self.task} has no convert {self.convert}")
+        if self.convert in FACES and "checkpoint" not in self.files:
             raise ValueError(f"convert {self.convert} needs a file checkpoint")
         if self.convert == "slowfast" and (self.video is None or "checkpoint" not in self.files):
             raise ValueError("convert slowfast needs a video section and a file checkpoint")

@@ -140,3 +140,6 @@ def test_a_row_of_face_identity_has_a_descriptor_and_weights() -> None:
     converted = {"files": {"weights": {"converted": "face_descriptor.onnx"}}, "convert": "inception_resnet"}
     with pytest.raises(ValueError, match="convert inception_resnet needs a file checkpoint"):
         Model.model_validate({**row, **converted})
+    for task, convert in (("face_identity", "slowfast"), ("face_detection", "dlib_face")):
+        with pytest.raises(ValueError, match=f"{task} has no convert {convert}"):
+            Model.model_validate({**row, **converted, "task": task, "convert": convert})
