@@ -7,11 +7,13 @@ and only when something is converted.
 from __future__ import annotations
 
 import json
+import pickle  # for the name of its error only; no file is unpickled
 import warnings
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from serve_app.models.manifest import Clip, UnusableFile, Video
+from serve_app.models.manifest import Caption, Clip, UnusableFile, Video
 from serve_app.models.vocabulary import from_gemma, from_open_clip
 
 if TYPE_CHECKING:
@@ -85,6 +87,21 @@ def convert_slowfast(files: dict[str, Path], video: Video, out: Path) -> None:
     export_slowfast(model, out / SLOWFAST)
     export_slowfast(model, out / SLOWFAST_HALF, half=True)
     (out / SLOWFAST_LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+
+
+def convert_coca(files: dict[str, Path], caption: Caption, out: Path) -> None:
+    """Write the two networks of a fetched CoCa ``checkpoint`` and their tokenizer into ``out``.
+
+    Raises :class:`UnusableFile` where it is no checkpoint of ``caption.architecture``.
+    """
+    from serve_app.models.coca import export_coca
+
+    try:
+        model = _load(files["checkpoint"], caption)
+        tokenizer = from_open_clip(caption.context_length)
+        export_coca(model, tokenizer, out, image_size=caption.image_size, length=caption.max_tokens)
+    except (RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise UnusableFile("checkpoint", f"{files['checkpoint'].name}: {shorten(str(error), 300)}") from None
 
 
 def convert_classifier(files: dict[str, Path], weights: Path) -> None:

@@ -256,7 +256,7 @@ def find(folder: Path, model: Model, file: File) -> Path:
 
 def _convert(store: Store, model: Model, scratch: Path) -> None:
     # torch and open_clip take seconds to import and are needed for a conversion only.
-    from serve_app.models.convert import convert_classifier, convert_open_clip, convert_slowfast
+    from serve_app.models.convert import convert_classifier, convert_coca, convert_open_clip, convert_slowfast
 
     sources = {name: store.path(model, name) for name, file in model.files.items() if not file.converted}
     if model.convert == "open_clip" and model.clip:
@@ -271,6 +271,8 @@ def _convert(store: Store, model: Model, scratch: Path) -> None:
         from serve_app.models.face_checkpoints import convert_face
 
         convert_face(model.convert, sources, model.descriptor, scratch)
+    elif model.convert == "coca" and model.caption:
+        convert_coca(sources, model.caption, scratch)
     elif model.convert == "tfjs":
         convert_classifier(sources, scratch / str(model.files["weights"].converted))
     else:

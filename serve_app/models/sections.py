@@ -45,15 +45,13 @@ class Clip(Row):
 
 
 class Caption(Clip):
-    """A network that says a sentence about a picture, prepared as for an encoder; ``dim`` is that of its image tokens.
+    """A network that says a sentence about a picture, prepared as for an encoder; ``dim`` is the width of its tokens.
 
-    A sentence has at least ``min_tokens`` and at most ``max_tokens``, its two ends counted. Of ``beams`` sentences that
-    are followed at once the likeliest is the answer; one beam is greedy decoding.
+    A sentence has at least ``min_tokens`` and at most ``max_tokens``, its two ends counted.
     """
 
     min_tokens: Annotated[int, Field(ge=2, le=100)]
     max_tokens: Annotated[int, Field(ge=3, le=100)]
-    beams: Annotated[int, Field(ge=1, le=16)] = 1
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

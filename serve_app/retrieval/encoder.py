@@ -10,23 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
-from PIL import Image
 from tokenizers import Tokenizer
 
 from serve_app.errors import Problem
-from serve_app.media import images
+from serve_app.media.squares import square
 from serve_app.models.manifest import Clip
 from serve_app.retrieval.hits import Floats
 
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Control characters, and halves of surrogate pairs, which JSON can carry and no tokenizer takes."""
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _MAX_CHARACTERS = 200_000
 
 
@@ -49,41 +46,14 @@ class ImageTower:
 
     def prepare(self, data: bytes) -> Floats:
         """Decode and normalise one picture to [3, S, S]; raises ``Problem`` for what cannot be decoded."""
-        size = self._spec.image_size
-        info = images.inspect(data)
-        # Twice the target on the short side keeps the resize faithful and lets JPEG decode at a fraction of its size.
-        ratio = max(info.width, info.height) / max(1, min(info.width, info.height))
-        crop = self._crop(images.decode(data, max_side=ceil(2 * size * ratio)), size)
+        spec = self._spec
+        crop = square(data, spec.image_size, spec.resize, spec.interpolation)
         pixels = np.asarray(crop, np.float32).transpose(2, 0, 1)
         return np.ascontiguousarray((pixels - 255 * self._mean) * self._scale)
 
     def run(self, batch: Sequence[Floats]) -> Floats:
         """Embed a batch of prepared pictures to float32 [N, D]."""
         return _embed(self._session, "pixels", np.stack(batch))
-
-    def _crop(self, picture: images.Picture, size: int) -> Image.Image:
-        image = Image.fromarray(picture.pixels)
-        resampling = _RESAMPLING[self._spec.interpolation]
-        if self._spec.resize == "squash":
-            return image.resize((size, size), resampling)
-        across, down = image.width / picture.width, image.height / picture.height
-        left, top, right, bottom = _centre(picture.width, picture.height, size)
-        box = (left * across, top * down, min(right * across, image.width), min(bottom * down, image.height))
-        return image.resize((size, size), resampling, box=box)
-
-
-def _centre(width: int, height: int, size: int) -> tuple[float, float, float, float]:
-    """The part of a picture that becomes the centre crop, as (left, top, right, bottom) in its pixels.
-
-    Resizing this box equals resizing all and cropping, without the huge intermediate that a 65500 x 1 picture would
-    ask for. Both roundings are torchvision's (``Resize`` truncates the longer side, ``CenterCrop`` rounds the margin):
-    a crop half a pixel beside it differs by a third of the grey scale at sharp edges.
-    """
-    short = min(width, height)
-    columns, rows = size * width // short, size * height // short
-    left, top = round((columns - size) / 2), round((rows - size) / 2)
-    across, down = width / columns, height / rows
-    return left * across, top * down, (left + size) * across, (top + size) * down
 
 
 class TextTower:

@@ -99,7 +99,7 @@ FAULTS: list[tuple[tuple[str, ...], Any, str]] = [
     (("models", "slowfast-r50-8x8", "convert"), "open_clip", "slowfast-r50-8x8: files.checkpoint: a torch file"),
     (("profiles", "light", "object_detection"), "nope", "profiles.light.object_detection: no model 'nope'"),
     (("profiles", "light", "object_detection"), "mtcnn", "model 'mtcnn' is for face_detection"),
-    (("tasks", "captioning", "remedy"), None, "no profile serves captioning, so each needs a remedy"),
+    (("tasks", "smells"), {"title": "Smells"}, "no profile serves smells, so each needs a remedy"),
 ]
 
 
