@@ -105,7 +105,7 @@ def read_scenario(told: str) -> Scenario:
     try:
         return Scenario(float(web), float(text or 0))
     except ValueError:
-        raise Problem("invalid_input", f"{told!r} is no scenario", "give P_W,P_T such as 0.67,1.0") from None
+        raise Problem("bad_request", f"{told!r} is no scenario", "give P_W,P_T such as 0.67,1.0") from None
 
 
 def pools_of(folders: tuple[Folder, Folder, Folder], cache: Folder, seed: int) -> Pools:

@@ -44,7 +44,7 @@ def crossed(
                 trained = fit(pools, scenario, recipe, seed, checkpoint, listener)
             found = held_out(trained, pools, seed, scenarios)
             if missing := [one.name for one in scenarios if one.name not in found]:
-                raise Problem("invalid_input", f"too few pictures to test {', '.join(missing)}", "give more of them")
+                raise Problem("bad_request", f"too few pictures to test {', '.join(missing)}", "give more of them")
             done.write_text(json.dumps(found))
         rows.append([found[one.name] for one in scenarios])
     return np.array(rows)

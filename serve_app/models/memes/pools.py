@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def pictures(folder: Path) -> list[Path]:
     """The pictures of a folder by name; raises ``Problem`` where there is none."""
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
-        raise Problem("invalid_input", f"{folder} holds no pictures", f"put {', '.join(sorted(SUFFIXES))} there")
+        raise Problem("bad_request", f"{folder} holds no pictures", f"put {', '.join(sorted(SUFFIXES))} there")
     return found
 
 
@@ -95,7 +96,7 @@ def _boxes(memes: Sequence[Path], cache: Path, find_text: FindText | None, tell:
     if not wanting:
         return [known[path.name] for path in memes]
     if find_text is None:
-        raise Problem("invalid_input", f"{beside} has no boxes for {len(wanting)} memes", "give a reader of text")
+        raise Problem("bad_request", f"{beside} has no boxes for {len(wanting)} memes", "give a reader of text")
     kept = cache / f"boxes-{_mark(wanting, '')}.json"
     found: dict[str, list[Box]] = json.loads(kept.read_text()) if kept.exists() else {}
     for done, path in enumerate(wanting):
@@ -109,9 +110,14 @@ def _boxes(memes: Sequence[Path], cache: Path, find_text: FindText | None, tell:
     return [(known | found)[path.name] for path in memes]
 
 
-def _stretched(pixels: Pixels, side: int, box: Box | None = None) -> Pixels:
-    resized = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
-    return np.asarray(resized)
+def _stretched(pixels: Pixels, side: int) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+
+def _within(pixels: Pixels, part: Box) -> Pixels:
+    """The whole pixels within a part: a resampling beyond them would take a sliver of the words along."""
+    x1, y1, x2, y2 = part
+    return pixels[ceil(y1 - 1e-6) : floor(y2 + 1e-6), ceil(x1 - 1e-6) : floor(x2 + 1e-6)]
 
 
 def _read(path: Path) -> Pixels:
@@ -152,7 +158,7 @@ def _write_memes(
         whole[number] = _stretched(pixels, side)
         part = find_part(width, height, found, seed + number)
         if part is not None:
-            parts[number], parted[number] = _stretched(pixels, side, part), True
+            parts[number], parted[number] = _stretched(_within(pixels, part), side), True
         text[number] = covered(found, width, height, grid)
         if tell:
             tell("memes", number + 1, len(memes))

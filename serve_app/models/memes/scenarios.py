@@ -24,7 +24,7 @@ class Scenario:
     def __post_init__(self) -> None:
         """Raises ``Problem`` for shares outside [0, 1]."""
         if not (0 <= self.web <= 1 and 0 <= self.text <= 1):
-            raise Problem("invalid_input", f"{self.web:g},{self.text:g} are no shares", "give two numbers in 0..1")
+            raise Problem("bad_request", f"{self.web:g},{self.text:g} are no shares", "give two numbers in 0..1")
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ def synthesise(scenario: Scenario, pools: Pools, part: str, seed: int) -> Exampl
     memes = min(int(len(there[kind]) / share + 1e-9) for kind, share in shares.items() if share > 0)
     if memes < 1:
         counts = ", ".join(f"{name} {len(there[kind])}" for kind, name in enumerate(("memes", "parts", "with", "no")))
-        raise Problem("invalid_input", f"too few pictures for {scenario.name} ({part}: {counts})", "give more of them")
+        raise Problem("bad_request", f"too few pictures for {scenario.name} ({part}: {counts})", "give more of them")
     rng = np.random.default_rng([seed, len(pools.parted)])
     chosen = [(kind, np.sort(rng.permutation(there[kind])[: round(memes * share)])) for kind, share in shares.items()]
     kinds = np.concatenate([np.full(len(numbers), kind, np.int64) for kind, numbers in chosen])

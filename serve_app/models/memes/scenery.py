@@ -149,6 +149,31 @@ def scenery(rng: np.random.Generator, side: int) -> Pixels:
     return pixels
 
 
+def cluttered(rng: np.random.Generator, pixels: Pixels) -> Pixels:
+    """The picture with what fills real ones: a mosaic of photographs, or branches, wires and bars, light and dark."""
+    side = len(pixels)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if rng.random() < 0.4:
+        for _ in range(int(rng.integers(2, 9))):
+            left, top = (rng.uniform(-0.1, 0.9, 2) * side).astype(int).tolist()
+            width, height = (rng.uniform(0.1, 0.6, 2) * side).astype(int).tolist()
+            image.paste(Image.fromarray(photograph(rng, 160)).resize((width, height)), (left, top))
+    if rng.random() < 0.75:
+        draw = ImageDraw.Draw(image)
+        slope = rng.uniform(0, np.pi)
+        dark = rng.random() < 0.5
+        for _ in range(int(rng.integers(5, 60))):
+            angle = slope + rng.normal() * rng.choice([0.02, 0.3, 1.5])
+            start, reach = rng.uniform(0, side, 2), rng.uniform(0.1, 0.7) * side
+            middle = start + reach / 2 * np.array([np.cos(angle), np.sin(angle)])
+            end = middle + reach / 2 * np.array([np.cos(angle + 0.3), np.sin(angle + 0.3)])
+            tone = rng.uniform(0, 70) if dark != (rng.random() < 0.2) else rng.uniform(170, 255)
+            colour = tuple((tone + rng.normal(0, 12, 3)).clip(0, 255).astype(int).tolist())
+            draw.line([*start.tolist(), *middle.tolist(), *end.tolist()], colour, int(rng.integers(1, 8)))
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 1.0)))
+    return np.asarray(image)
+
+
 def taken(rng: np.random.Generator, pixels: Pixels) -> Pixels:
     """The picture as some camera takes it: its light, its blur, its noise; perhaps without colour, perhaps framed."""
     image = Image.fromarray(np.ascontiguousarray(pixels))

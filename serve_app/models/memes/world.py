@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from serve_app.models.memes.captions import Box, caption
-from serve_app.models.memes.scenery import Pixels, scenery, taken
+from serve_app.models.memes.scenery import Pixels, cluttered, scenery, taken
 from serve_app.models.memes.signs import with_print
 
 SIDE = 300
@@ -27,7 +27,8 @@ def draw(kind: str, seed: int, number: int, side: int = SIDE) -> tuple[Pixels, l
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
     if kind == "with-text":
         return taken(rng, with_print(rng, side)), []
-    pixels = taken(rng, scenery(rng, side))
+    pixels = scenery(rng, side)
+    pixels = taken(rng, cluttered(rng, pixels) if rng.random() < 0.4 else pixels)
     return caption(rng, pixels) if kind == "memes" else (pixels, [])
 
 
