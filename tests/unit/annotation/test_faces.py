@@ -24,6 +24,9 @@ PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 ASTRONAUT = (177, 70, 272, 170)
 """Her face in astronaut.png, read off the picture by eye: hairline to chin, cheek to cheek."""
 
+LANDMARKS = [(203, 101), (247, 103), (224, 127), (204, 140), (245, 141)]
+"""Pupils, tip of the nose and corners of the mouth in astronaut.png, read off it by eye on a grid of 10 pixels."""
+
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> FaceDetector:
@@ -116,6 +119,40 @@ def test_damaged_crops_never_break_the_cascade(detector: FaceDetector) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert all(isinstance(faces, list) for faces in detector.run(crops))
+
+
+def test_found_faces_have_their_landmarks_in_pixels_of_the_full_picture(detector: FaceDetector) -> None:
+    with Image.open(PHOTOGRAPHS / "astronaut.png") as original:
+        large = original.convert("RGB").resize((2048, 1536))
+    buffer = io.BytesIO()
+    large.save(buffer, "PNG")
+    searched = detector.prepare(buffer.getvalue())
+    (faces,) = detector.run([searched.tensor])
+    assert isinstance(faces, list)
+    (face,) = find_faces(detector, faces, searched.geometry)
+    labels = detector.finish(faces, searched.geometry)
+    assert labels == [Label("unknown", face.confidence, face.box)]
+    assert np.abs(np.array(face.landmarks) / [4, 3] - LANDMARKS).max() < 5
+
+
+def test_the_best_face_comes_first(detector: FaceDetector) -> None:
+    picture = Picture(np.zeros((50, 100, 3), np.uint8), 100, 50)
+    pixels = np.asarray(Image.open(PHOTOGRAPHS / "astronaut.png").convert("RGB"))
+    two = np.concatenate([pixels, np.asarray(Image.fromarray(pixels).rotate(20))], axis=1)
+    (faces,) = detector.run([two])
+    assert isinstance(faces, list)
+    confidences = [face.confidence for face in faces]
+    assert len(confidences) == 2
+    assert confidences == sorted(confidences, reverse=True)
+    assert [face.confidence for face in detector.find(faces, Picture(two, 1024, 512))] == confidences
+    assert detector.find([], picture) == []
+
+
+def test_a_detector_without_landmarks_finds_faces_too(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    label = Label("unknown", 0.8, (1, 2, 3, 4))
+    monkeypatch.setattr(ObjectDetector, "finish", lambda self, outputs, geometry: [label])
+    other = ObjectDetector.__new__(ObjectDetector)
+    assert find_faces(other, [], None) == [FoundFace((1, 2, 3, 4), 0.8, ())]
 
 
 def test_what_cannot_be_decoded_is_a_problem(detector: FaceDetector) -> None:
