@@ -270,7 +270,7 @@ def _add_faces(
         raise Problem("unprocessable", f"a person has at most {MAX_FACES} faces")
     for face, data in new.values():
         values = {"picture": face.picture, "box": face.box, "landmarks": face.landmarks, "confidence": face.confidence}
-        row = insert(person_faces).values(person_id=id, sha256=face.sha256, added_at=now, **values)
+        row = insert(person_faces).values(person_id=id, origins=[], sha256=face.sha256, added_at=now, **values)
         face_id = connection.execute(row.returning(person_faces.c.id)).scalar_one()
         connection.execute(insert(face_vectors).values(face_id=face_id, revision=revision, data=data))
 
@@ -291,7 +291,7 @@ def _point(connection: Connection, node: Node, into: int | None) -> None:
 
 def _faces_of(connection: Connection, ids: list[int], faces: Sequence[int], node: Node) -> list[Row[Any]]:
     """The rows of ``faces``, which must be of the person and some, not all, unless all came from elsewhere."""
-    query = select(person_faces.c.id, person_faces.c.person_id, person_faces.c.split_from)
+    query = select(person_faces.c.id, person_faces.c.person_id, person_faces.c.origins)
     rows: dict[int, Any] = {row.id: row for row in connection.execute(query.where(person_faces.c.person_id.in_(ids)))}
     if not faces:
         raise Problem("bad_request", "no faces are named")
@@ -299,7 +299,7 @@ def _faces_of(connection: Connection, ids: list[int], faces: Sequence[int], node
         if face not in rows:
             raise _no_face(face, node)
     moved: list[Row[Any]] = [rows[face] for face in dict.fromkeys(faces)]
-    if len(moved) == len(rows) and any(row.split_from is None for row in moved):
+    if len(moved) == len(rows) and not all(row.origins for row in moved):
         raise Problem("unprocessable", f"{node.name!r} would be left without a face", "rename or merge instead")
     return moved
 
@@ -312,10 +312,13 @@ def _check_unmerge(connection: Connection, tree: Tree, node: Node, target: Node,
 
 
 def _move(connection: Connection, moved: list[Row[Any]], id: int, home: list[int]) -> None:
-    """Give faces to ``id``; those that were split from somebody at ``home`` there go back to that very one."""
+    """Give faces to ``id``; those that came from somebody at ``home`` there go back to that very one."""
     for row in moved:
-        back = row.split_from in home
-        values = {"person_id": row.split_from if back else id, "split_from": None if back else row.person_id}
+        steps = [step for step, origin in enumerate(row.origins) if origin in home]
+        if steps:
+            values = {"person_id": row.origins[steps[-1]], "origins": row.origins[: steps[-1]]}
+        else:
+            values = {"person_id": id, "origins": [*row.origins, row.person_id]}
         connection.execute(update(person_faces).where(person_faces.c.id == row.id).values(values))
 
 

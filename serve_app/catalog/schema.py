@@ -225,7 +225,8 @@ person_faces = Table(
     metadata,
     Column("id", RowNumber, Identity(), primary_key=True),
     Column("person_id", RowNumber, ForeignKey("people.id", ondelete="CASCADE"), nullable=False),
-    Column("split_from", RowNumber, ForeignKey("people.id", ondelete="SET NULL")),
+    # Whom it was split from, first to last, so that it finds back.
+    Column("origins", JSON, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("picture", LargeBinary, nullable=False),
     Column("box", JSON, nullable=False),
@@ -233,7 +234,6 @@ person_faces = Table(
     Column("confidence", Double, nullable=False),
     Column("added_at", Utc, nullable=False),
     Index("ix_person_faces_person", "person_id", "id"),
-    Index("ix_person_faces_split_from", "split_from"),
     sqlite_autoincrement=True,
 )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,6 +128,59 @@ def test_a_split_is_undone_by_one_the_other_way(catalog: Catalog) -> None:
     assert catalog.people.split("x", moved, "a") == before
     assert names(catalog) == ["a"]
     assert catalog.people.unmerge("a", "b").faces == before.faces[2:]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_merges_and_splits_are_undone_in_reverse_order(catalog: Catalog, seed: int) -> None:
+    draw = random.Random(seed)
+    for number in range(5):
+        add_person(catalog, f"p{number}", *range(10 * number, 10 * number + 3))
+    before, undo, after = holders(catalog), list[tuple[str, Any, Any, Any]](), set[str]()
+    for step in range(14):
+        a, b = draw.sample(names(catalog), 2)
+        person = catalog.people.get(a)
+        hidden = [name for name in person.merged]
+        match draw.choice(["merge", "unmerge", "split", "split new"]):
+            case "merge" if len(names(catalog)) > 2:
+                catalog.people.merge(a, b)
+                undo.append(("unmerge", a, b, None))
+            case "unmerge" if hidden and len(person.merged) == 1:
+                catalog.people.unmerge(a, hidden[0])
+                undo.append(("merge", a, hidden[0], None))
+            case "split" | "split new" as kind if len(person.faces) > 1:
+                moved = [face.id for face in draw.sample(person.faces, draw.randrange(1, len(person.faces)))]
+                into = b if kind == "split" else f"new {step}"
+                catalog.people.split(a, moved, into)
+                undo.append(("split", into, moved, a))
+        after.add(str(holders(catalog)))
+    assert len(after) > 4
+    for what, name, first, second in reversed(undo):
+        getattr(catalog.people, what)(*(each for each in (name, first, second) if each is not None))
+    assert holders(catalog) == before
+
+
+def holders(catalog: Catalog) -> dict[str, tuple[tuple[str, ...], list[tuple[int, str]]]]:
+    """Every person with who was merged into them, and the very name that holds each face."""
+    people = [catalog.people.get(name) for name in sorted(names(catalog))]
+    return {each.name: (each.merged, [(face.id, face.added_as) for face in each.faces]) for each in people}
+
+
+def test_changes_at_once_make_neither_twins_nor_circles(catalog: Catalog) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda seed: add_person(catalog, "anna", seed), range(8)))
+        add_person(catalog, "ben", 20)
+        outcomes = list(pool.map(lambda pair: attempt(catalog, *pair), [("anna", "ben"), ("ben", "anna")] * 2))
+    assert outcomes.count("") == 1
+    (name,) = names(catalog)
+    assert len(catalog.people.get(name).faces) == 9
+
+
+def attempt(catalog: Catalog, name: str, other: str) -> str:
+    try:
+        catalog.people.merge(name, other)
+    except Problem as problem:
+        return problem.code
+    return ""
 
 
 def test_a_split_leaves_nobody_without_a_face(catalog: Catalog) -> None:

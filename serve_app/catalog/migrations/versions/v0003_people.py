@@ -42,7 +42,7 @@ def _create_person_faces() -> None:
         "person_faces",
         sa.Column("id", row_number, sa.Identity(), primary_key=True),
         sa.Column("person_id", row_number, sa.ForeignKey("people.id", ondelete="CASCADE"), nullable=False),
-        sa.Column("split_from", row_number, sa.ForeignKey("people.id", ondelete="SET NULL")),
+        sa.Column("origins", sa.JSON, nullable=False),
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("picture", sa.LargeBinary, nullable=False),
         sa.Column("box", sa.JSON, nullable=False),
@@ -52,7 +52,6 @@ def _create_person_faces() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_person_faces_person", "person_faces", ["person_id", "id"])
-    op.create_index("ix_person_faces_split_from", "person_faces", ["split_from"])
     op.create_table(
         "face_vectors",
         sa.Column(
