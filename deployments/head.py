@@ -14,8 +14,8 @@ from serve_app.errors import Problem
 
 log = logging.getLogger("mediaverse")
 
-TEXTS_AT_ONCE = 32
-"""Prompts that are with the encoder, which others use too."""
+TEXTS_AT_ONCE = 8
+"""Prompts that are with the encoder, which others use too: who searches meanwhile waits for no more than these."""
 
 
 class HeadReplica(ModelReplica):

@@ -16,8 +16,10 @@ from PIL import Image, ImageOps
 
 from serve_app.annotation.classifier import PictureClassifier, load_classifier
 from serve_app.errors import Problem
-from serve_app.models.manifest import Classifier, Model
+from serve_app.models.manifest import Classifier, Model, load_manifest
+from serve_app.models.pull import pull
 from serve_app.models.sessions import open_session
+from serve_app.models.store import Store
 
 Png = Callable[..., bytes]
 PICTURE: dict[str, Any] = {
@@ -215,6 +217,33 @@ def test_a_row_is_opened(tmp_path: Path, png: Png) -> None:
     assert score(made, png(plain(51, 0, 0))) == [pytest.approx(0.2)]
 
 
+def test_the_reports_network_for_actions_by_its_row(tmp_path: Path, png: Png) -> None:
+    """Random weights of an own making stand for ResNet-152's, brought as an operator would; torch has the answer."""
+    weights = np.random.default_rng(7).normal(size=(3, 400)).astype(np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["in"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["out"]),
+    ]
+    (tmp_path / "from").mkdir()
+    onnx = network(nodes, ["N", 3, 224, 224], {"weights": weights})
+    (tmp_path / "from" / "resnet152_kinetics400.onnx").write_bytes(onnx)
+    row, store = load_manifest().models["resnet152-kinetics400"], Store(tmp_path / "home")
+    with pytest.raises(Problem, match=r"resnet152_kinetics400\.onnx is missing"):
+        store.locate(row)
+    pull(store, [row], from_dir=tmp_path / "from")
+    made = load_classifier(row, store.locate(row), threads=1)
+    (found,) = made.run([made.prepare(png(plain(250, 120, 10)))])
+    normalised = (torch.tensor([250, 120, 10]) / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    )
+    expected = torch.softmax(normalised @ torch.tensor(weights), 0).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    labels = made.finish(found)
+    order = np.argsort(-expected)
+    assert [label.label for label in labels] == [made.labels[i] for i in order[:3] if expected[i] >= 0.2]
+    assert labels
+
+
 PHOTOGRAPHS = ("coco_000000000790.jpg", "fox_8bit.avif", "flower.webp", "chelsea.png", "exif_landscape_6.jpg")
 """The network is in doubt about the first three; the last is stored lying."""
 
@@ -240,3 +269,18 @@ def test_a_real_network_on_photographs(shared: Path) -> None:
         assert np.abs(ours[-1] - pixels[0].numpy()).max() < 1 / 255  # Pillow rounds to whole levels, and twice
     assert [made.score(probabilities) for probabilities in made.run(ours)] == pytest.approx(theirs, abs=0.04)
     assert max(theirs) - min(theirs) > 0.4
+
+
+def test_what_is_not_safe_for_work_raises_no_alarm_on_photographs(shared: Path) -> None:
+    """The shipped row with the network it converts to; of such pictures there is none here to find."""
+    path = shared / "weights" / "nsfwjs_mobilenet_v2" / "nsfw_mobilenet_v2_converted.onnx"
+    if not path.is_file():
+        pytest.skip(f"no network at {path}")
+    row = load_manifest().models["nsfwjs-mobilenet-v2"]
+    made = load_classifier(row, {"weights": path}, threads=1)
+    files = sorted((shared / "media" / "images").glob("coco_*.jpg"))[:12]
+    assert files
+    scores = [made.score(found) for found in made.run([made.prepare(file.read_bytes()) for file in files])]
+    assert row.head is not None
+    assert max(scores) < row.head.threshold
+    assert max(scores) > 0.1, "a network that never doubts would raise no alarm either"
