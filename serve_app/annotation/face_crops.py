@@ -17,6 +17,8 @@ from serve_app.models.manifest import Descriptor
 
 WORKING_SIDE = 4096
 """Longest side of the pixels that faces are cut from: a face that was found in it is at least 60 pixels there."""
+FAR = 1e6
+"""Pixels from the corner of a picture beyond which a landmark is nonsense."""
 KEPT_AROUND = 1.0
 """Share of the box's sides that is kept around it, half on each side: a crop turned by 45 degrees is still inside."""
 KEPT_SIDE = 640
@@ -138,8 +140,8 @@ def _similarity(
     if len(points) != len(template):
         detail = f"this descriptor aligns a face by {len(template)} landmarks, and the detector gave {len(points)}"
         raise Problem("unavailable", detail, "serve a face detector that gives landmarks, such as mtcnn")
-    if not np.isfinite(points).all():
-        raise Problem("unprocessable", "the landmarks of the face are not finite")
+    if not (np.abs(points) < FAR).all():  # which NaN is not either
+        raise Problem("unprocessable", "the landmarks of the face are nowhere near a picture")
     seen, wanted = (np.array([complex(x, y) for x, y in some]) for some in (points, template))
     about, target = seen - seen.mean(), wanted - wanted.mean()
     spread = float(np.vdot(about, about).real)
