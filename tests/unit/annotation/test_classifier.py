@@ -219,7 +219,7 @@ def test_a_row_is_opened(tmp_path: Path, png: Png) -> None:
 
 def test_the_reports_network_for_actions_by_its_row(tmp_path: Path, png: Png) -> None:
     """Random weights of an own making stand for ResNet-152's, brought as an operator would; torch has the answer."""
-    weights = np.random.default_rng(7).normal(size=(3, 400)).astype(np.float32)
+    weights = 2 * np.random.default_rng(7).normal(size=(3, 400)).astype(np.float32)
     nodes = [
         helper.make_node("ReduceMean", ["in"], ["means"], axes=[2, 3], keepdims=0),
         helper.make_node("MatMul", ["means", "weights"], ["out"]),
