@@ -21,6 +21,7 @@ from serve_app import catalog
 from serve_app.annotation.labels import FoundFace
 from serve_app.annotation.people import UNKNOWN, Floats, Gallery, Named
 from serve_app.catalog import Asset, Catalog, KeptCrop, NewFace, Renamed, SeenFace
+from serve_app.catalog.vectors import chunks
 from serve_app.errors import Problem
 from serve_app.media import images
 from serve_app.models.manifest import Descriptor, Model
@@ -30,7 +31,7 @@ from serve_app.wire.ports import Upload
 log = logging.getLogger("mediaverse")
 
 AT_ONCE = 8
-"""Kept faces that are described side by side."""
+"""Pictures and kept faces that are looked at side by side."""
 STEP = 64
 """Kept faces that one request may describe anew before it goes on with those that are done."""
 PAGE = 100
@@ -123,8 +124,10 @@ class PeopleGraph:
         Raises ``unprocessable`` that names the first picture with no face or several; nothing is kept then.
         """
         self._catalog.people.check_name(name)
-        faces = await asyncio.gather(*(self._learn(upload) for upload in uploads))
-        person, created = await asyncio.to_thread(self._catalog.people.add, name, faces, self._model.key)
+        revision, faces = self._model.key, list[NewFace]()
+        for some in chunks(uploads, AT_ONCE):
+            faces += await asyncio.gather(*(self._learn(upload) for upload in some))
+        person, created = await asyncio.to_thread(self._catalog.people.add, name, faces, revision)
         return _person(person), created
 
     async def page(self, *, limit: int, cursor: str | None) -> schemas.PeoplePage:
@@ -249,7 +252,7 @@ class PeopleGraph:
             if len(found) != 1:
                 many = "no face is" if not found else f"{len(found)} faces are"
                 raise Problem("unprocessable", f"{many} found, there must be one", "send a picture of one person")
-            described = await call(self._needed.describe, payload, found)
+            described = await call(self.descriptor.describe, payload, found)
         except Problem as problem:
             raise Problem(problem.code, f"{name}: {problem.detail}", problem.remedy) from problem
         crop = described.crops[0]
@@ -277,10 +280,6 @@ class PeopleGraph:
     def _spec(self) -> Descriptor:
         assert self._model.descriptor is not None
         return self._model.descriptor
-
-    @property
-    def _needed(self) -> Any:
-        return self.descriptor if self._model else None
 
 
 def _recognize(gallery: Gallery, faces: Sequence[SeenFace]) -> list[Named]:

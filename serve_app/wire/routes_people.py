@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from serve_app.errors import Problem
 from serve_app.wire.people_schemas import FaceHits, Other, PeoplePage, Person, Rename, Split
-from serve_app.wire.ports import PeoplePort
+from serve_app.wire.ports import WHOLE_BYTES, PeoplePort
 from serve_app.wire.routing import AtEnd, Behind, multipart_docs, problem_docs, reply
 from serve_app.wire.uploads import read_upload, read_uploads
 
@@ -90,7 +90,7 @@ async def split_person(name: str, body: Split, people: People) -> Response:
 )
 async def add_person(name: str, request: Request, behind: Behind, people: People, at_end: AtEnd) -> Response:
     """Learn a person from pictures with one face each, or learn more of one; 201 where the name is new."""
-    uploads = await read_uploads(request, behind.max_upload_bytes, at_end, MAX_PICTURES)
+    uploads = await read_uploads(request, min(behind.max_upload_bytes, WHOLE_BYTES), at_end, MAX_PICTURES)
     person, created = await people.add(name, uploads)
     return reply(person, 201 if created else 200)
 
