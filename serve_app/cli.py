@@ -11,7 +11,17 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from serve_app import cli_annotate, cli_evaluate, cli_examples, cli_index, cli_jobs, cli_models, cli_serve
+from serve_app import (
+    cli_annotate,
+    cli_evaluate,
+    cli_examples,
+    cli_index,
+    cli_jobs,
+    cli_models,
+    cli_people,
+    cli_serve,
+    cli_train,
+)
 from serve_app.cli_common import (
     DEFAULT_URL,
     AsJson,
@@ -37,6 +47,8 @@ app = typer.Typer(
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_models.app, name="models")
+app.add_typer(cli_people.app, name="people")
+app.add_typer(cli_train.app, name="train")
 
 
 @app.command()
