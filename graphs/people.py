@@ -163,9 +163,14 @@ class PeopleGraph:
 
     async def delete(self, name: str, erase: bool = False) -> None:
         """Forget the person; with ``erase`` what assets say of them as well."""
-        people = self._catalog.people
-        await asyncio.to_thread(people.erase if erase else people.delete, name)
+        people, faces = self._catalog.people, self._catalog.faces
+        if not erase:
+            return await asyncio.to_thread(people.delete, name)
+        names = await asyncio.to_thread(people.erase, name)
         await self.settle()
+        for each in names:
+            while await asyncio.to_thread(faces.forget, each):
+                pass
 
     async def export(self, name: str) -> bytes:
         """All that is kept of a person, as a zip."""

@@ -14,17 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from serve_app.catalog.annotations import tag_rows
 from serve_app.catalog.asset_rows import known_id, missing
 from serve_app.catalog.checks import validate_id
 from serve_app.catalog.engine import Database
-from serve_app.catalog.people_tree import UNKNOWN, Tree
-from serve_app.catalog.rows import Appearance, FaceHit, Renamed, SeenFace, Tag
-from serve_app.catalog.schema import answers, asset_faces, assets, tags
+from serve_app.catalog.face_answers import forget, retell, tagged
+from serve_app.catalog.people_tree import Tree
+from serve_app.catalog.rows import Appearance, FaceHit, Renamed, SeenFace
+from serve_app.catalog.schema import asset_faces, assets
 from serve_app.catalog.vectors import chunks, pack, unpack
 
-TASK = "face_recognition"
-TAG = "person"
 ROWS_A_STEP = 5_000
 """Vectors that a search holds at once."""
 
@@ -102,7 +100,18 @@ class Faces:
         with self._database.read() as connection:
             ids = list(connection.execute(stale).scalars())
         for id in ids:
-            self._database.write(lambda connection, id=id: _retell(connection, id), ordered=True)  # type: ignore[misc]
+            self._database.write(lambda connection, id=id: retell(connection, id), ordered=True)  # type: ignore[misc]
+        return len(ids)
+
+    def forget(self, name: str, limit: int = 100) -> int:
+        """Make the name unknown in the answers of at most ``limit`` assets that still say it; how many there were.
+
+        For what ``settle`` cannot reach, because no faces were kept of the asset.
+        """
+        with self._database.read() as connection:
+            ids = list(connection.execute(tagged(name).limit(limit)).scalars())
+        for id in ids:
+            self._database.write(lambda connection, id=id: forget(connection, id, name), ordered=True)  # type: ignore[misc]
         return len(ids)
 
     def behind(self, revision: str, version: int, limit: int) -> dict[str, dict[int, SeenFace]]:
@@ -177,44 +186,6 @@ def _hit(connection: Connection, distance: float, asset_id: str, number: int) ->
     query = select(a.box, a.timestamp_s, a.name).where(a.asset_id == asset_id, a.number == number)
     row = connection.execute(query).first()  # none where its asset was deleted meanwhile
     return row and FaceHit(asset_id, distance, _box(row.box), row.timestamp_s, row.name)
-
-
-def _retell(connection: Connection, asset_id: str) -> None:
-    """Write the present names of an asset's stale faces into its answer and its tags."""
-    if connection.execute(select(assets.c.id).where(assets.c.id == asset_id).with_for_update()).first() is None:
-        return
-    tree = Tree(connection)
-    here = asset_faces.c.asset_id == asset_id
-    rows = connection.execute(select(asset_faces).where(here, asset_faces.c.stale)).all()
-    told: dict[Any, tuple[str | None, float | None]] = {}
-    for row in rows:
-        name = None if row.person_id is None else tree.root(row.person_id).name
-        which = here & (asset_faces.c.number == row.number)
-        connection.execute(update(asset_faces).where(which).values(name=name, stale=False))
-        told[_place(row.timestamp_s, row.box)] = name, row.name_confidence if name else row.confidence
-    wanted = (answers.c.asset_id == asset_id) & (answers.c.task == TASK)
-    answer = connection.execute(select(answers.c.result).where(wanted)).scalar()
-    if answer is None:
-        return
-    for label in answer.get("labels", []):
-        if (place := _place(label.get("timestamp_s"), label.get("box"))) in told:
-            _rename(label, *told[place])
-    connection.execute(update(answers).where(wanted).values(result=answer))
-    found = [Tag(TAG, each["label"], each["confidence"], answer.get("model")) for each in answer.get("labels", [])]
-    connection.execute(delete(tags).where(tags.c.asset_id == asset_id, tags.c.task == TASK))
-    if new := tag_rows(asset_id, TASK, found):
-        connection.execute(insert(tags), new)
-
-
-def _rename(label: dict[str, Any], name: str | None, confidence: float | None) -> None:
-    label["label"] = name or UNKNOWN
-    if confidence is not None:
-        label["confidence"] = confidence
-
-
-def _place(timestamp_s: float | None, box: Sequence[float] | None) -> tuple[float | None, tuple[float, ...]]:
-    """What tells a face of an asset from every other: rounded, since numbers pass through several hands."""
-    return None if timestamp_s is None else round(timestamp_s, 3), tuple(round(side, 1) for side in box or ())
 
 
 def _seen(row: Row[Any]) -> SeenFace:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 from serve_app.catalog.checks import fold, validate_limit
 from serve_app.catalog.cursors import decode_cursor, encode_cursor
 from serve_app.catalog.engine import Clock, Database
+from serve_app.catalog.face_answers import tagged
 from serve_app.catalog.people_tree import VERSION, Node, Tree, changed, unknown_person, valid_name
 from serve_app.catalog.rows import KeptCrop, Known, NewFace, Page, Person, PersonFace, PersonRow
 from serve_app.catalog.schema import asset_faces, counters, face_vectors, people, person_faces
@@ -112,13 +113,14 @@ class People:
 
         self._database.scrub(work)
 
-    def erase(self, name: str) -> None:
+    def erase(self, name: str) -> list[str]:
         """Forget the person everywhere: faces and vectors here, and name and vectors of the faces seen in assets.
 
-        Also works where only assets still carry the name; else raises ``not_found``.
+        Gives the names that have to leave the answers of assets: see ``faces.forget``. Also works where only assets
+        still carry the name; else raises ``not_found``.
         """
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> list[str]:
             tree = Tree(connection)
             node = tree.person(name) if tree.named(name) else None
             ids = tree.below(node.id) if node else []
@@ -126,13 +128,14 @@ class People:
             seen = or_(asset_faces.c.person_id.in_(ids), asset_faces.c.name.in_(names))
             gone = update(asset_faces).where(seen).values(name=None, person_id=None, data=None, stale=True)
             emptied = connection.execute(gone).rowcount
-            if node is None and not emptied:
+            if node is None and not emptied and not connection.execute(tagged(names[0]).limit(1)).first():
                 raise unknown_person(name)
             if node is not None:
                 connection.execute(delete(people).where(people.c.id == node.id))
             changed(connection)
+            return list(dict.fromkeys(names))
 
-        self._database.scrub(work)
+        return self._database.scrub(work)
 
     def merge(self, name: str, other: str) -> Person:
         """``other`` is the same person as ``name`` from now on. ``unmerge`` takes it back."""

@@ -130,6 +130,18 @@ def test_deleting_keeps_what_was_said_and_erasing_does_not(catalog: Catalog) -> 
         catalog.people.erase("kept")
 
 
+def test_a_name_leaves_answers_of_which_no_faces_are_kept(catalog: Catalog) -> None:
+    for id, name in {"a": "Anna", "b": "ANNA", "c": "Ben"}.items():
+        show(catalog, id, seen(0, 1, name))
+        catalog.faces.put(id, MODEL, [], 1)
+    assert catalog.people.erase("anna") == ["anna"]
+    assert [catalog.faces.forget("anna", 1) for _ in range(3)] == [1, 1, 0]
+    assert [told(catalog, id)[0][0] for id in ("a", "b", "c")] == ["unknown", "unknown", "Ben"]
+    assert (found(catalog, "person:anna"), found(catalog, "person:unknown")) == ([], ["a", "b"])
+    with pytest.raises(Problem, match="not_found"):
+        catalog.people.erase("anna")
+
+
 def test_faces_are_named_anew_after_the_gallery_has_changed(catalog: Catalog) -> None:
     for id in ("a", "b", "c"):
         show(catalog, id, seen(0, 1), seen(20, 2, timestamp_s=1.0))
