@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
+from graphs.looking import ANNOTATORS
 from tests.benchmarks import footage
 from tests.benchmarks.memory import DECODER, watched
 from tests.benchmarks.processes import service
@@ -22,13 +23,6 @@ from tests.cluster.conftest import Service
 from tests.conftest import shared_place
 
 CLIPS = ("psd_testvideo_scenes.mp4", "city_pan_60fps.mp4", "nasa_multistream.mp4")
-ANNOTATORS = {
-    "objects": "object_detection",
-    "actions": "action_recognition",
-    "faces": "face_recognition",
-    "concerns": "disturbing_content",
-    "embedding": "cross_modal_embedding",
-}
 RUNS = 3
 LONGEST_S = 3600.0
 STAGES = ("load_s", "annotate_s", "after_last_frame_s", "total_s")

@@ -19,8 +19,8 @@ from tests.cluster.conftest import MEDIAVERSE
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 RESULTS = {
-    "object_detection", "action_recognition", "face_recognition", "meme_detection", "disturbing_content", "captioning",
-    "cross_modal_embedding",
+    "object_detection", "action_recognition", "face_recognition", "meme_detection", "disturbing_content", "nsfw",
+    "captioning", "text_recognition", "cross_modal_embedding",
 }  # fmt: skip
 GOOD, BAD = pictures.good(), pictures.bad()
 
@@ -60,11 +60,11 @@ def test_ready_names_every_task(http):
     body = http.get("/health/ready").json()
     states = {task["task"]: task for task in body["tasks"]}
     assert body["ready"]
-    for task in ("cross_modal_embedding", "object_detection", "face_detection"):
+    for task in ("cross_modal_embedding", "object_detection", "face_detection", "face_identity", "meme_detection"):
         assert states[task]["state"] == "ready"
         assert states[task]["model"]
         assert states[task]["revision"]
-    for task in ("face_identity", "disturbing_content", "captioning"):
+    for task in ("nsfw", "disturbing_content", "captioning"):
         assert states[task]["state"] == "unavailable"
         assert states[task]["remedy"]
 
