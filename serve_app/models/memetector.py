@@ -109,7 +109,7 @@ class MemeTector(nn.Module):
     def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same, and the patches [N, grid * grid, dim] of the last layer that is attended."""
         tokens = self.patches(x).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.token.expand(len(x), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.token.expand(x.shape[0], -1, -1), tokens], dim=1)
         tokens = self.enter(tokens + self.positions)
         seen: list[Tensor] = []
         for number, layer in enumerate(self.layers):
@@ -120,7 +120,7 @@ class MemeTector(nn.Module):
         attention, contexts = zip(*(self._context(y, patches) for patches in seen), strict=True)
         logits = self.head(torch.cat(contexts, dim=-1))[:, 0]
         grid = self.config.grid
-        return logits, torch.stack(attention, dim=1).reshape(len(x), -1, grid, grid), seen[-1]
+        return logits, torch.stack(attention, dim=1).reshape(x.shape[0], -1, grid, grid), seen[-1]
 
     def _context(self, y: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
         """s_i = v . [y ; z_i] and its softmax over the patches, [N, P]; the mean of the patches under it, [N, dim].

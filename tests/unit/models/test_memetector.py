@@ -75,5 +75,5 @@ def test_a_patch_stands_in_the_map_where_it_stands_in_the_picture() -> None:
 
 @pytest.mark.parametrize("sizes", [{"patch": 24}, {"attended": ()}, {"attended": (0, 8)}, {"attended": (-1,)}])
 def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="do not tile|are not among"):
+    with pytest.raises(ValueError, match=r"do not tile|are not among"):
         MemeTectorConfig(**sizes)  # type: ignore[arg-type]

@@ -62,7 +62,8 @@ def test_no_picture_is_learnt_from_and_tested_with_in_any_pair_of_scenarios(pool
     assert train
     assert val
     assert test
-    assert not (train & test or train & val or val & test)
+    assert train.isdisjoint(test | val)
+    assert val.isdisjoint(test)
 
 
 def test_a_split_is_85_5_10_the_same_for_a_seed_and_whole() -> None:
