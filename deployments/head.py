@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deployments.batcher import Batcher
+from deployments.prompt_reader import PromptReader
 from deployments.replica import ModelRecipe, ModelReplica, Payload
-from serve_app.errors import Problem
+from serve_app.models.store import Store
 
 log = logging.getLogger("mediaverse")
-
-TEXTS_AT_ONCE = 8
-"""Prompts that are with the encoder, which others use too: who searches meanwhile waits for no more than these."""
 
 
 class HeadReplica(ModelReplica):
     """Rows of probabilities for pictures or for their vectors.
 
-    ``encoder`` is the handle of the served encoder; only rows with prompts need it. Their texts are embedded when the
-    replica is first asked how it stands, or for an answer.
+    ``encoder`` is the handle of the served encoder; only rows with prompts need it. It reads their texts when the
+    replica is first asked how it stands, or for an answer; the vectors are kept beside the weights.
     """
 
     def __init__(self, recipe: ModelRecipe, encoder: Any = None) -> None:
-        self.encoder = encoder
+        self.reader = PromptReader(encoder)
         self.head: Any = None
         self.items: Batcher[Any, Any] | None = None
-        self.embedding: asyncio.Task[None] | None = None
+        self.reading: asyncio.Task[None] | None = None
         super().__init__(recipe)
 
     def load(self) -> None:
@@ -46,73 +45,56 @@ class HeadReplica(ModelReplica):
 
     async def read(self, payload: Payload) -> Any:
         """Probabilities [labels] of a picture; ``unavailable`` where the row reads vectors."""
-        await self._whole()
+        items = await self._whole()
         tensor = await self.in_thread(self.head.prepare, await self.receive(payload))
-        return await self.items.submit(tensor)  # type: ignore[union-attr]
+        return await items.submit(tensor)
 
     async def read_vector(self, vector: Any) -> Any:
         """The same of a picture's vector [D]; ``unavailable`` where the row reads pictures or other vectors."""
-        await self._whole()
-        tensor = self.head.prepare_vector(np.asarray(vector, np.float32))
-        return await self.items.submit(tensor)  # type: ignore[union-attr]
+        items = await self._whole()
+        return await items.submit(self.head.prepare_vector(np.asarray(vector, np.float32)))
 
     async def status(self) -> dict[str, str | None]:
         status = await super().status()
         if self.problem is None and self.head is None:
-            fault = self._fault()
+            done = self.reading is not None and self.reading.done() and not self.reading.cancelled()
+            fault = self.reading.exception() if self.reading and done else None
             self._begin()
-            status |= {"state": "starting", "remedy": fault or "the encoder reads the prompts"}
+            status |= {"state": "starting", "remedy": str(fault) if fault else "the encoder reads the prompts"}
         return status
 
     def _serve(self, head: Any) -> None:
         self.head, self.items = head, self.batcher(head.run)
 
-    async def _whole(self) -> None:
-        """Raises ``Problem`` where weights are missing or the encoder does not read the prompts."""
+    async def _whole(self) -> Batcher[Any, Any]:
+        """The batcher; raises ``Problem`` where weights are missing or the encoder does not read the prompts."""
         self.require()
-        if self.head is None:
+        if self.items is None:
             # Whoever stops waiting must not stop it for the others.
             await asyncio.shield(self._begin())
+        assert self.items is not None
+        return self.items
 
     def _begin(self) -> asyncio.Task[None]:
-        """The one embedding that is under way; a failed one is begun anew."""
-        if self.embedding is None or self.embedding.done():
-            self.embedding = asyncio.create_task(self._embed())
-            self.embedding.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return self.embedding
+        """The one reading of the prompts that is under way; a failed one is begun anew."""
+        if self.reading is None or self.reading.done():
+            self.reading = asyncio.create_task(self._read_prompts())
+            self.reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self.reading
 
-    def _fault(self) -> str | None:
-        done = self.embedding is not None and self.embedding.done() and not self.embedding.cancelled()
-        return str(self.embedding.exception()) if done and self.embedding else None
-
-    async def _embed(self) -> None:
+    async def _read_prompts(self) -> None:
         from serve_app.annotation.zero_shot import ZeroShot, prompts_of, texts
+        from serve_app.models.prompt_vectors import PromptVectors
 
         spec, labels = prompts_of(self.model, self.files)
-        try:
-            await self._check_encoder(spec.encoder)
-            free = asyncio.Semaphore(TEXTS_AT_ONCE)
-            vectors = await asyncio.gather(*(self._vector(text, free) for text in texts(spec, labels)))
-        except Exception as error:
-            # What the encoder raised arrives as Ray's error with its cause inside.
-            cause = getattr(error, "cause", error)
-            if isinstance(cause, Problem):
-                raise cause from None
-            log.exception("%s: the encoder did not read the prompts", self.model.key)
-            raise Problem("unavailable", f"{self.model.key}: the encoder did not read the prompts; try again") from None
-        self._serve(ZeroShot.of(spec, labels, np.stack(vectors)))
-
-    async def _check_encoder(self, wanted: str) -> None:
-        if self.encoder is None:
-            raise Problem("unavailable", f"{self.model.key} needs the encoder {wanted}, and none was given to it")
-        served = await self.encoder.status.remote()
-        found = f"{served['model']}@{served['revision']}"
-        if found != wanted:
-            detail = f"the prompts of {self.model.key} are for {wanted}, and {found} is served"
-            raise Problem("unavailable", detail, f"serve {wanted}, or prompts of the served encoder")
-        if served["state"] != "ready":
-            raise Problem("unavailable", f"the encoder {wanted} is {served['state']}", served["remedy"])
-
-    async def _vector(self, text: str, free: asyncio.Semaphore) -> Any:
-        async with free:
-            return (await self.encoder.encode_text.remote(text))["vector"]
+        sentences = texts(spec, labels)
+        kept = PromptVectors(Store(Path(self.recipe.home)).folder(self.model), spec.encoder, sentences)
+        await self.reader.check(spec.encoder)
+        vectors = await self.in_thread(kept.read)
+        if vectors is None:
+            vectors = await self.reader.read(spec.encoder, sentences)
+            try:
+                await self.in_thread(kept.keep, vectors)
+            except OSError as error:
+                log.warning("the vectors of %s are not kept: %s", self.model.key, error)
+        self._serve(ZeroShot.of(spec, labels, vectors))

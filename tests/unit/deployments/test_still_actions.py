@@ -137,6 +137,23 @@ def test_words_are_read_once_however_many_ask(make: Make) -> None:
     assert sorted(encoder.read) == ["reading", "someone reading", "someone swimming", "swimming"]
 
 
+def test_words_are_not_read_again_after_a_restart(make: Make, tmp_path: Path) -> None:
+    encoders = [Encoder(), Encoder(), Encoder(), Encoder("clip-vit-b-32-openai@1")]
+
+    def answer(encoder: Encoder) -> Label:
+        labels: list[Label] = asyncio.run(make("words", encoder).recognize_vector(AXES["reading"]))
+        return labels[0]
+
+    first = answer(encoders[0])
+    assert (answer(encoders[1]), encoders[1].read) == (first, [])
+    (kept,) = (tmp_path / "models" / "words@1").glob("prompts-*.npy")
+    kept.write_bytes(kept.read_bytes()[:-3])
+    assert answer(encoders[2]) == first
+    assert len(encoders[2].read) == 4
+    with pytest.raises(Problem, match="are for clip-embedded@2"):
+        answer(encoders[3])
+
+
 def test_it_is_ready_once_the_words_are_read(make: Make) -> None:
     async def scenario() -> tuple[Any, Any]:
         replica = make("words", Encoder())
@@ -160,7 +177,7 @@ def test_a_concern_is_scored_by_words(make: Make) -> None:
 @pytest.mark.parametrize(
     ("encoder", "detail"),
     [
-        (None, "needs the encoder clip-embedded@2, and none was given"),
+        (None, "need the encoder clip-embedded@2, and none was given"),
         (Encoder("clip-vit-b-32-openai@1"), "are for clip-embedded@2, and clip-vit-b-32-openai@1 is served"),
         (Encoder(state="unavailable"), "the encoder clip-embedded@2 is unavailable"),
     ],
