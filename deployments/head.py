@@ -12,6 +12,7 @@ import numpy as np
 from deployments.batcher import Batcher
 from deployments.prompt_reader import PromptReader
 from deployments.replica import ModelRecipe, ModelReplica, Payload
+from serve_app.errors import Problem
 from serve_app.models.store import Store
 
 log = logging.getLogger("mediaverse")
@@ -20,8 +21,7 @@ log = logging.getLogger("mediaverse")
 class HeadReplica(ModelReplica):
     """Rows of probabilities for pictures or for their vectors.
 
-    ``encoder`` is the handle of the served encoder; only rows with prompts need it. It reads their texts when the
-    replica is first asked how it stands, or for an answer; the vectors are kept beside the weights.
+    ``encoder`` is the handle of the served encoder, which reads a row's prompts when the replica is first asked.
     """
 
     def __init__(self, recipe: ModelRecipe, encoder: Any = None) -> None:
@@ -57,10 +57,11 @@ class HeadReplica(ModelReplica):
     async def status(self) -> dict[str, str | None]:
         status = await super().status()
         if self.problem is None and self.head is None:
-            done = self.reading is not None and self.reading.done() and not self.reading.cancelled()
-            fault = self.reading.exception() if self.reading and done else None
+            fault = self.reading.exception() if self.reading and self.reading.done() else None
             self._begin()
-            status |= {"state": "starting", "remedy": str(fault) if fault else "the encoder reads the prompts"}
+            status |= {"state": "starting", "remedy": "the encoder reads the prompts"}
+            if isinstance(fault, Problem):
+                status |= {"state": "unavailable", "remedy": fault.remedy or fault.detail}
         return status
 
     def _serve(self, head: Any) -> None:

@@ -103,7 +103,7 @@ class Captioner:
         return best
 
     def _text(self, tokens: Sequence[int]) -> str:
-        spelt = "".join(self._tokenizer.id_to_token(token) or "" for token in tokens)
+        spelt = "".join(self._tokenizer.id_to_token(token) or "" for token in tokens if token != self._start)
         words = [ByteLevel().decode([word]) for word in spelt.split("</w>") if word]
         return re.sub(r" ([.,;:!?'])", r"\1", " ".join(" ".join(words).split()))
 

@@ -114,7 +114,7 @@ def test_the_confidence_is_the_geometric_mean_of_the_chosen(captioner: Captioner
 
 @pytest.mark.parametrize(
     ("tokens", "text"),
-    [([2, 4, 5, 1, 6, 3, 7], "the cat on a red dog."), ([9, 10], "café"), ([1, 8, 3], "a sofa dog"), ([], None)],
+    [([2, 4, 5, 1, 6, 3, 7], "the cat on a red dog."), ([9, 10], "café"), ([1, 8, START, 3], "a sofa dog"), ([], None)],
 )
 def test_tokens_become_words(captioner: Captioner, tokens: list[int], text: str | None) -> None:
     labels = captioner.finish(Sentence(tokens, [-0.1]))

@@ -164,6 +164,24 @@ def test_it_is_ready_once_the_words_are_read(make: Make) -> None:
     assert (last["state"], last["remedy"]) == ("ready", None)
 
 
+def test_a_wrong_encoder_shows_in_how_it_stands_until_it_is_mended(make: Make) -> None:
+    encoder = Encoder("clip-vit-b-32-openai@1")
+
+    async def scenario() -> tuple[Any, Any]:
+        replica = make("words", encoder)
+        wrong = await settled(replica)
+        encoder.key = "clip-embedded@2"
+        await replica.recognize_vector(AXES["reading"])
+        return wrong, await replica.status()
+
+    wrong, mended = asyncio.run(scenario())
+    assert (wrong["state"], wrong["remedy"]) == (
+        "unavailable",
+        "serve clip-embedded@2, or prompts of the served encoder",
+    )
+    assert mended["state"] == "ready"
+
+
 def test_a_concern_is_scored_by_words(make: Make) -> None:
     async def scenario() -> list[float]:
         replica = make("gore", Encoder())
