@@ -29,6 +29,8 @@ MIN_FACE = 20
 """Least side of a face in searched pixels: the networks see it at 12 pixels."""
 MIN_CONFIDENCE = 0.9
 """The cascade's last network is sure of real faces (above .99 on portraits); below .9 stand patterns, not faces."""
+MAX_FACES = 500
+"""Faces of one picture, the best ones: a crowd's photograph has fewer, a wall of printed faces more."""
 
 Pixels = NDArray[np.uint8]
 
@@ -116,4 +118,4 @@ def _fault(pixels: Pixels) -> ValueError | None:
 
 def _faces(found: Found) -> list[Face]:
     rows = zip(found.corners, found.scores, found.landmarks, strict=True)
-    return [Face(box, float(score), marks) for box, score, marks in rows if score >= MIN_CONFIDENCE]
+    return [Face(box, float(score), marks) for box, score, marks in rows if score >= MIN_CONFIDENCE][:MAX_FACES]

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
-from serve_app.annotation.area_resize import Sums, crops, resized, summed
+from serve_app.annotation.area_resize import Sums, crops, summed
+from serve_app.annotation.pyramid import STEP, WINDOW, Tile, levels, tiles
 from serve_app.annotation.suppression import REACH, suppress, suppress_windows
 
 In = TypeVar("In")
@@ -29,12 +30,6 @@ THRESHOLDS = (0.6, 0.7, 0.7)
 """Least probability of a face in the eyes of each network."""
 SAME_SCALE, SAME_PICTURE = 0.5, 0.7
 """Overlaps above which the worse of two boxes goes: among windows of one scale, and among all boxes of a picture."""
-FACTOR = 0.709
-"""From one scale of the pyramid to the next: the area halves."""
-WINDOW, STEP = 12, 2
-"""Pixels of a window that the first network looks at, and between two of them."""
-PIECE, GRAIN = 96, 16
-"""Windows along a side of a tile: at most, and a multiple of; so there are 36 shapes of tiles."""
 MOST_PROPOSALS = 2000
 """Boxes of one picture that the second network sees, the best ones: bounds what noise can cost."""
 PASS_PIXELS = 8_000_000
@@ -64,24 +59,6 @@ class Found:
     corners: Floats
     scores: Floats
     landmarks: Floats
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A piece of one scale of one picture: ``pixels`` float32 [4, H, W], the last channel 1 outside the picture.
-
-    ``base`` is the row of that scale on the lattice of all windows, ``row`` and ``column`` the tile's first window in
-    it, ``rows`` and ``columns`` how many windows the scale has.
-    """
-
-    pixels: Floats
-    picture: int
-    scale: float
-    base: int
-    row: int
-    column: int
-    rows: int
-    columns: int
 
 
 class Cascade:
@@ -122,13 +99,13 @@ class Cascade:
     def _propose(self, tables: Sequence[Sums]) -> Boxes:
         """Windows with a face at any scale, moved to where the first network thinks it is, as squares."""
         by_shape: dict[tuple[int, ...], list[Tile]] = defaultdict(list)
-        for tiles in self._map(_all_tiles, self._levels(tables)):
-            for tile in tiles:
+        for level in self._map(tiles, levels(tables, self._min_face, gap=REACH)):
+            for tile in level:
                 by_shape[tile.pixels.shape].append(tile)
         calls = [
-            tiles[start : start + self._tiles]
-            for tiles in by_shape.values()
-            for start in range(0, len(tiles), self._tiles)
+            alike[start : start + self._tiles]
+            for alike in by_shape.values()
+            for start in range(0, len(alike), self._tiles)
         ]
         rows, columns, boxes, shifts = _joined(self._map(self._windows, calls))
         kept = suppress_windows(rows, columns, boxes.corners, boxes.scores, SAME_SCALE)
@@ -138,35 +115,20 @@ class Cascade:
         sides = boxes.corners[:, 2:] - boxes.corners[:, :2]
         return Boxes(boxes.picture, _squares(boxes.corners + shifts * np.tile(sides, 2)), boxes.scores)
 
-    def _levels(self, tables: Sequence[Sums]) -> Iterator[tuple[Sums, int, float, int]]:
-        """Table, picture, scale and first row on the lattice, for each scale of each picture."""
-        base = 0
-        for picture, table in enumerate(tables):
-            scale = WINDOW / self._min_face
-            least = (min(table.shape[1:]) - 1) * scale
-            while least >= WINDOW:
-                yield table, picture, scale, base
-                base += _windows_along(_side(table.shape[1] - 1, scale)) + REACH
-                scale, least = scale * FACTOR, least * FACTOR
-
-    def _windows(self, tiles: Sequence[Tile]) -> tuple[Ints, Ints, Boxes, Floats]:
+    def _windows(self, alike: Sequence[Tile]) -> tuple[Ints, Ints, Boxes, Floats]:
         """The windows of tiles of one shape that may hold a face: row and column on the lattice, box, regression."""
-        probability, regression = _call(self._pnet, np.stack([tile.pixels for tile in tiles]))
+        probability, regression = _call(self._pnet, np.stack([tile.pixels for tile in alike]))
         which, row, column = np.nonzero(probability >= THRESHOLDS[0])
-        first, base, size = (
-            np.array([[getattr(tile, name) for name in names] for tile in tiles], np.int64)[which]
-            for names in (("row", "column"), ("base", "picture"), ("rows", "columns"))
-        )
-        at = np.stack([row, column], axis=1)
-        place = first + at
-        inside = (place < size).all(axis=1)
-        which, at, place, base = which[inside], at[inside], place[inside], base[inside]
-        scale = np.array([tile.scale for tile in tiles], np.float32)[which, None]
+        place = np.array([tile.first for tile in alike])[which] + np.stack([row, column], axis=1)
+        inside = (place < np.array([tile.level.windows for tile in alike])[which]).all(axis=1)
+        which, row, column, place = which[inside], row[inside], column[inside], place[inside]
+        scale = np.array([tile.level.scale for tile in alike], np.float32)[which, None]
         start = (place[:, ::-1] * STEP + 1).astype(np.float32)
         corners = np.concatenate([np.floor(start / scale), np.floor((start + WINDOW - 1) / scale)], axis=1)
-        scores = probability[which, at[:, 0], at[:, 1]]
-        shifts = regression[which, :, at[:, 0], at[:, 1]]
-        return base[:, 0] + place[:, 0], place[:, 1], Boxes(base[:, 1], corners, scores), shifts
+        picture = np.array([tile.level.picture for tile in alike])[which]
+        base = np.array([tile.level.base for tile in alike])[which]
+        boxes = Boxes(picture, corners, probability[which, row, column])
+        return base + place[:, 0], place[:, 1], boxes, regression[which, :, row, column]
 
     def _refine(self, tables: Sequence[Sums], boxes: Boxes) -> Boxes:
         """What the second network leaves of the proposals, better placed, as squares."""
@@ -208,25 +170,6 @@ class Cascade:
         return boxes, [np.concatenate(each) for each in zip(empty, *outputs, strict=True)]
 
 
-def _all_tiles(level: tuple[Sums, int, float, int]) -> list[Tile]:
-    """One scale of a picture in tiles of one shape."""
-    table, picture, scale, base = level
-    height, width = (_side(side - 1, scale) for side in table.shape[1:])
-    pixels = resized(table, height, width)
-    rows, columns = _windows_along(height), _windows_along(width)
-    down, across = _piece(rows), _piece(columns)
-    tiles = []
-    for row in range(0, rows, down):
-        for column in range(0, columns, across):
-            tile = np.zeros((4, STEP * down + WINDOW - STEP, STEP * across + WINDOW - STEP), np.float32)
-            part = pixels[:, STEP * row :, STEP * column :][:, : tile.shape[1], : tile.shape[2]]
-            tile[:3, : part.shape[1], : part.shape[2]] = part
-            tile[3, part.shape[1] :] = 1
-            tile[3, :, part.shape[2] :] = 1
-            tiles.append(Tile(tile, picture, scale, base, row, column, rows, columns))
-    return tiles
-
-
 def _passes(pictures: Sequence[NDArray[np.uint8]]) -> Iterator[Sequence[NDArray[np.uint8]]]:
     """The pictures in groups of at most ``PASS_PIXELS``, or of one."""
     start = pixels = 0
@@ -238,21 +181,6 @@ def _passes(pictures: Sequence[NDArray[np.uint8]]) -> Iterator[Sequence[NDArray[
         pixels += size
     if start < len(pictures):
         yield pictures[start:]
-
-
-def _side(pixels: int, scale: float) -> int:
-    return int(pixels * scale + 1)
-
-
-def _windows_along(pixels: int) -> int:
-    """How many windows the first network sees along a side; the last may reach outside by a pixel."""
-    return (pixels + 1) // 2 - 5
-
-
-def _piece(windows: int) -> int:
-    """Windows along a side of a tile: as many tiles as needed, all equal, with little to spare."""
-    pieces = -(-windows // PIECE)
-    return -(-windows // (pieces * GRAIN)) * GRAIN
 
 
 def _call(network: InferenceSession, pixels: Floats) -> list[Floats]:

@@ -148,6 +148,18 @@ def test_the_best_face_comes_first(detector: FaceDetector) -> None:
     assert detector.find([], picture) == []
 
 
+def test_of_more_faces_the_best_are_kept(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.asarray(Image.open(PHOTOGRAPHS / "astronaut.png").convert("RGB"))
+    three = np.concatenate([np.asarray(Image.fromarray(pixels).rotate(turn)) for turn in (0, 15, 25)], axis=1)
+    (faces,) = detector.run([three])
+    assert isinstance(faces, list)
+    monkeypatch.setattr("serve_app.annotation.faces.MAX_FACES", 2)
+    (best,) = detector.run([three])
+    assert isinstance(best, list)
+    assert len(faces) == 3
+    assert [face.confidence for face in best] == [face.confidence for face in faces[:2]]
+
+
 def test_a_detector_without_landmarks_finds_faces_too(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     label = Label("unknown", 0.8, (1, 2, 3, 4))
     monkeypatch.setattr(ObjectDetector, "finish", lambda self, outputs, geometry: [label])

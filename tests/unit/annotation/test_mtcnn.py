@@ -17,6 +17,7 @@ from PIL import Image
 import serve_app.annotation.mtcnn as mtcnn
 from serve_app.annotation.faces import MIN_FACE
 from serve_app.annotation.mtcnn import Cascade, Found
+from serve_app.annotation.pyramid import PIECE, piece
 from serve_app.media import images
 from serve_app.models import public
 from serve_app.models.sessions import open_session
@@ -160,9 +161,9 @@ def test_what_noise_may_cost_is_bounded(ours: Cascade, monkeypatch: pytest.Monke
 
 
 def test_tiles_have_few_shapes() -> None:
-    pieces = {mtcnn._piece(windows) for windows in range(1, 2000)}
+    pieces = {piece(windows) for windows in range(1, 2000)}
     assert pieces == {16, 32, 48, 64, 80, 96}
-    assert all(mtcnn._piece(windows) * -(-windows // mtcnn.PIECE) >= windows for windows in range(1, 2000))
+    assert all(piece(windows) * -(-windows // PIECE) >= windows for windows in range(1, 2000))
 
 
 REAL = ["faces/**/*.jpg", "images/astronaut.png", "images/coco_000000256353.jpg", "images/coco_000000000790.jpg"]
