@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ from deployments.prompt_reader import PromptReader
 from deployments.replica import ModelRecipe, ModelReplica, Payload
 from serve_app.errors import Problem
 from serve_app.models.store import Store
-
-log = logging.getLogger("mediaverse")
 
 
 class HeadReplica(ModelReplica):
@@ -94,8 +92,6 @@ class HeadReplica(ModelReplica):
         vectors = await self.in_thread(kept.read)
         if vectors is None:
             vectors = await self.reader.read(spec.encoder, sentences)
-            try:
+            with suppress(OSError):  # where they cannot be kept, the next start reads them again
                 await self.in_thread(kept.keep, vectors)
-            except OSError as error:
-                log.warning("the vectors of %s are not kept: %s", self.model.key, error)
         self._serve(ZeroShot.of(spec, labels, vectors))
