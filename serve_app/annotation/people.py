@@ -49,13 +49,13 @@ class Named:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The people that may be recognised: ``prototypes`` unit float32 [P, D] with their ``ids``, ``names`` and accepted
+    """The people that may be recognised: ``prototypes`` unit [P, D] with their ``ids``, ``names`` and accepted
     distances ``limits`` [P]; ``people`` int [P] numbers whom they show, from 0 on."""
 
     ids: tuple[int, ...]
     names: tuple[str, ...]
     people: NDArray[np.int64]
-    prototypes: Floats
+    prototypes: NDArray[np.float64]
     limits: NDArray[np.float64]
 
     @classmethod
@@ -66,7 +66,7 @@ class Gallery:
         numbers = {person: number for number, person in enumerate(dict.fromkeys(each.person for each in known))}
         people = np.array([numbers[each.person] for each in known], np.int64)
         ids, names = tuple(each.id for each in known), tuple(each.name for each in known)
-        return cls(ids, names, people, np.stack(means) if means else np.empty((0, 0), np.float32), limits)
+        return cls(ids, names, people, np.array(means, np.float64), limits)
 
     def name(self, vectors: Floats, confidences: Sequence[float]) -> list[Named]:
         """Names for the faces of one picture, unit float32 [n, D], that a detector found with ``confidences``.
@@ -98,9 +98,12 @@ def prototype(vectors: Floats) -> Floats:
     return unit
 
 
-def _distances(vectors: Floats, prototypes: Floats) -> NDArray[np.float64]:
-    """Euclidean distances [n, P]; by differences, since by cosines small ones drown in rounding."""
-    return np.stack([np.linalg.norm(prototypes - vector, axis=1) for vector in vectors]).astype(np.float64)
+def _distances(vectors: Floats, prototypes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Euclidean distances [n, P]. In double precision: in single, small ones would drown in the rounding."""
+    rows = vectors.astype(np.float64)
+    lengths = np.einsum("nd,nd->n", rows, rows)[:, None] + np.einsum("pd,pd->p", prototypes, prototypes)
+    squares: NDArray[np.float64] = lengths - 2.0 * (rows @ prototypes.T)
+    return np.sqrt(squares.clip(min=0.0))
 
 
 def _assign(margins: NDArray[np.float64], people: NDArray[np.int64]) -> list[int | None]:
