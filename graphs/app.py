@@ -10,6 +10,7 @@ from ray import serve
 from ray.serve import Application
 
 from deployments.action_recognizer import ActionRecognizer
+from deployments.captioner import Captioner
 from deployments.clip_encoder import ClipEncoder
 from deployments.concern_detector import ConcernDetector
 from deployments.face_descriptor import FaceDescriptor
@@ -48,6 +49,7 @@ MODELS: dict[str, tuple[serve.Deployment, str]] = {
     "face_identity": (FaceDescriptor, "face_descriptor"),
     "meme_detection": (MemeDetector, "meme_detector"),
     "text_recognition": (TextReader, "text_reader"),
+    "captioning": (Captioner, "captioner"),
     "action_recognition": (StillActions, "still_actions"),
     "video_action_recognition": (ActionRecognizer, "action_recognizer"),
     "disturbing_content": (ConcernDetector, "concern_detector"),
