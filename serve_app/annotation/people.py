@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 UNKNOWN = "unknown"
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 
 class Known(Protocol):
@@ -55,8 +56,8 @@ class Gallery:
     ids: tuple[int, ...]
     names: tuple[str, ...]
     people: NDArray[np.int64]
-    prototypes: NDArray[np.float64]
-    limits: NDArray[np.float64]
+    prototypes: Doubles
+    limits: Doubles
 
     @classmethod
     def of(cls, known: Sequence[Known], threshold: Callable[[int], float]) -> Gallery:
@@ -90,23 +91,24 @@ class Gallery:
         ]  # fmt: skip
 
 
-def prototype(vectors: Floats) -> Floats:
+def prototype(vectors: Floats) -> Doubles:
     """The mean of unit vectors [k, D], of length 1 again; where they cancel out, the first of them."""
-    mean = vectors.astype(np.float64).mean(axis=0)
-    length = float(np.linalg.norm(mean))
-    unit: Floats = vectors[0] if length < 1e-6 else (mean / length).astype(np.float32)
+    mean: Doubles = vectors.astype(np.float64).mean(axis=0)
+    if np.linalg.norm(mean) < 1e-6:
+        mean = vectors[0].astype(np.float64)
+    unit: Doubles = mean / np.linalg.norm(mean)
     return unit
 
 
-def _distances(vectors: Floats, prototypes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _distances(vectors: Floats, prototypes: Doubles) -> Doubles:
     """Euclidean distances [n, P]. In double precision: in single, small ones would drown in the rounding."""
     rows = vectors.astype(np.float64)
-    lengths = np.einsum("nd,nd->n", rows, rows)[:, None] + np.einsum("pd,pd->p", prototypes, prototypes)
-    squares: NDArray[np.float64] = lengths - 2.0 * (rows @ prototypes.T)
-    return np.sqrt(squares.clip(min=0.0))
+    squares: Doubles = 1.0 + np.square(rows).sum(axis=1, keepdims=True) - 2.0 * (rows @ prototypes.T)
+    distances: Doubles = np.sqrt(squares.clip(min=0.0))
+    return distances
 
 
-def _assign(margins: NDArray[np.float64], people: NDArray[np.int64]) -> list[int | None]:
+def _assign(margins: Doubles, people: NDArray[np.int64]) -> list[int | None]:
     """For each row a column of margin above 0: no two of one person, and the greatest sum of all ways to do so."""
     from scipy.optimize import linear_sum_assignment  # only where names are given
 
