@@ -17,6 +17,7 @@ log = logging.getLogger("mediaverse")
 IDLE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 TIDY_S = 3600.0
+FOLLOW_S = 5.0
 
 
 class Work(Protocol):
@@ -27,6 +28,7 @@ class Work(Protocol):
 
     async def work_once(self, worker: str, quick: bool = False) -> bool: ...
     async def catch_up_revision(self) -> int: ...
+    async def follow_people(self) -> int: ...
     async def tidy(self) -> int: ...
 
 
@@ -40,7 +42,7 @@ class JobRunner:
         self.name = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.woken = asyncio.Event()
         self.tasks = [asyncio.create_task(self._run(i)) for i in range(workers)]
-        self.chores = [asyncio.create_task(self._catch_up()), asyncio.create_task(self._tidy())]
+        self.chores = [asyncio.create_task(self._catch_up()), asyncio.create_task(self._tidy()), asyncio.create_task(self._follow())]
 
     async def nudge(self) -> None:
         """Look for work now instead of at the next tick."""
@@ -58,6 +60,15 @@ class JobRunner:
                 log.info("%d assets have no vector of this model yet; queued", queued)
         except Exception:
             log.exception("could not look for assets without a vector")
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                if named := await self.work.follow_people():
+                    log.info("the faces of %d assets were named anew", named)
+            except Exception as error:
+                log.warning("assets do not follow the gallery yet: %s", error)
+            await asyncio.sleep(FOLLOW_S)
 
     async def _tidy(self) -> None:
         while True:

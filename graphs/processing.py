@@ -94,6 +94,10 @@ class ProcessingGraph:
                 queued += await asyncio.to_thread(self._queue_index, id)
         return queued
 
+    async def follow_people(self) -> int:
+        """Name the faces of stored assets anew where the gallery has changed; of how many assets."""
+        return await self.people.follow() if self.people.model else 0
+
     async def tidy(self) -> int:
         """Delete the files of requests that ended without doing so themselves; how many there were."""
         return await asyncio.to_thread(self._files.sweep_transient, LEFT_BEHIND_S)
@@ -171,17 +175,18 @@ class ProcessingGraph:
         return annotation
 
     async def _keep_faces(self, asset: Asset, seen: list[FacesAt]) -> None:
-        """The vectors of the faces, so that they are found and named anew; only where a descriptor gave some."""
-        named = [each for each in seen if each.seen.face_vectors is not None]
-        if not named:
+        """The vectors of the faces, so that they are found and named anew, in place of earlier ones."""
+        if self.people.model is None:
             return
+        named = [each for each in seen if each.seen.face_vectors is not None]
         faces, names, times = [], [], []
         for each in named:
             for face, label in zip(each.seen.faces, each.seen.labels, strict=True):
                 faces.append(replace(face, box=at_full_size(label, each.scale).box))
                 names.append(label.label)
                 times.append(each.timestamp_s)
-        vectors = np.concatenate([each.seen.face_vectors for each in named])
+        empty = np.empty((0, 0), np.float32)
+        vectors = np.concatenate([each.seen.face_vectors for each in named]) if named else empty
         await self.people.keep(asset, faces, vectors, names, times)
 
     async def _look(self, asset: Asset, results: set[str] | None, hold: Hold) -> schemas.Annotation:
