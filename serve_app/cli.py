@@ -17,6 +17,7 @@ from serve_app import (
     cli_examples,
     cli_index,
     cli_jobs,
+    cli_memes,
     cli_models,
     cli_people,
     cli_serve,
@@ -49,6 +50,7 @@ app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_people.app, name="people")
 app.add_typer(cli_train.app, name="train")
+app.command("visual-part")(cli_memes.visual_part)
 
 
 @app.command()
