@@ -120,7 +120,7 @@ class Cascade:
         probability, regression = _call(self._pnet, np.stack([tile.pixels for tile in alike]))
         which, row, column = np.nonzero(probability >= THRESHOLDS[0])
         place = np.array([tile.first for tile in alike])[which] + np.stack([row, column], axis=1)
-        inside = (place < np.array([tile.level.windows for tile in alike])[which]).all(axis=1)
+        inside = (place >= 0).all(axis=1)
         which, row, column, place = which[inside], row[inside], column[inside], place[inside]
         scale = np.array([tile.level.scale for tile in alike], np.float32)[which, None]
         start = (place[:, ::-1] * STEP + 1).astype(np.float32)

@@ -19,7 +19,7 @@ FACTOR = 0.709
 WINDOW, STEP = 12, 2
 """Pixels of a window, and between two of them."""
 PIECE, GRAIN = 96, 16
-"""Windows along a side of a tile: at most, and a multiple of; so there are 36 shapes of tiles."""
+"""Windows along a side of a tile: at most, and a multiple of; with ends of odd sides there are 144 shapes of tiles."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Level:
 
 @dataclass(frozen=True)
 class Tile:
-    """``pixels`` float32 [4, H, W], the last channel 1 outside the picture; ``first`` is the row and the column of its
-    first window in its ``level``."""
+    """``pixels`` float32 [3, H, W]; ``first`` is the row and the column of its first window in its ``level``, below 0
+    where the tile begins before the picture."""
 
     pixels: NDArray[np.float32]
     level: Level
@@ -70,18 +70,22 @@ def levels(tables: Sequence[Sums], min_face: int, gap: int) -> Iterator[Level]:
 
 
 def tiles(level: Level) -> list[Tile]:
-    """One scale of a picture in tiles of one shape."""
-    pixels = resized(level.table, *level.sides)
+    """One scale of a picture in tiles of one shape, but that those at the end of an odd side are a pixel shorter.
+
+    They are laid from the end, for what the network makes of a side's end depends on its being odd; so what is over,
+    and stays black, is before the start.
+    """
+    height, width = level.sides
+    pixels = resized(level.table, height, width)
     rows, columns = level.windows
     down, across = piece(rows), piece(columns)
     found = []
-    for row in range(0, rows, down):
-        for column in range(0, columns, across):
-            tile = np.zeros((4, STEP * down + WINDOW - STEP, STEP * across + WINDOW - STEP), np.float32)
-            part = pixels[:, STEP * row :, STEP * column :][:, : tile.shape[1], : tile.shape[2]]
-            tile[:3, : part.shape[1], : part.shape[2]] = part
-            tile[3, part.shape[1] :] = 1
-            tile[3, :, part.shape[2] :] = 1
+    for row in range(rows - down, -down, -down):
+        top, bottom = STEP * row, min(STEP * (row + down) + WINDOW - STEP, height)
+        for column in range(columns - across, -across, -across):
+            left, right = STEP * column, min(STEP * (column + across) + WINDOW - STEP, width)
+            tile = np.zeros((3, bottom - top, right - left), np.float32)
+            tile[:, max(-top, 0) :, max(-left, 0) :] = pixels[:, max(top, 0) : bottom, max(left, 0) : right]
             found.append(Tile(tile, level, (row, column)))
     return found
 

@@ -22,8 +22,6 @@ OUTPUTS = ("probability", "regression", "landmarks")
 OPSET = 18
 BLOCK = 16
 """ONNX Runtime pools channels by this many; a number that is no multiple of it costs more than filling it up."""
-OUTSIDE = -1e4
-"""What a convolution gives where it reaches outside the picture: never the largest of what is pooled."""
 MOST = 65536
 """The largest batch, and the longest side in pixels that the first network takes."""
 
@@ -121,22 +119,17 @@ def load(folder: Path) -> dict[str, Network]:
 
 
 def export(networks: dict[str, Network], out: Path) -> None:
-    """Write each network as ``NAME.onnx``: ``pictures`` float32 [N, 3, H, W] of pixels in 0..255.
-
-    The first network's pictures have a fourth channel: 1 outside the picture, on its right and below, where pixels may
-    have been added to fill a shape, and 0 inside. Windows that reach outside by a pixel, where H or W is odd, then give
-    the same as without what was added; those further out are not to be used.
-    """
+    """Write each network as ``NAME.onnx``: ``pictures`` float32 [N, 3, H, W] of pixels in 0..255."""
     out.mkdir(parents=True, exist_ok=True)
     for name, network in networks.items():
-        side, channels = SIDES[name], 4 if name == "pnet" else 3
+        side = SIDES[name]
         free = {0: torch.export.Dim("batch", min=1, max=MOST)}
         if side is None:
             free |= {2: torch.export.Dim("height", min=12, max=MOST), 3: torch.export.Dim("width", min=12, max=MOST)}
         with torch.no_grad():
             program = torch.onnx.export(
-                _pooled_first(network, channels),
-                (torch.zeros(2, channels, side or 62, side or 78),),
+                _pooled_first(network),
+                (torch.zeros(2, 3, side or 61, side or 78),),
                 input_names=[INPUT],
                 output_names=list(OUTPUTS[: 3 if name == "onet" else 2]),
                 dynamic_shapes=(free,),
@@ -156,7 +149,7 @@ class _First(nn.Module):
     largest is that of both: a second convolution, in the same call, gives a x. These outputs come last (``order``).
     """
 
-    def __init__(self, conv: nn.Conv2d, prelu: nn.PReLU, pool: nn.MaxPool2d, channels: int) -> None:
+    def __init__(self, conv: nn.Conv2d, prelu: nn.PReLU, pool: nn.MaxPool2d) -> None:
         super().__init__()
         slopes = prelu.weight.detach()
         rising, falling = (slopes >= 0).nonzero()[:, 0], (slopes < 0).nonzero()[:, 0]
@@ -168,10 +161,9 @@ class _First(nn.Module):
         assert conv.bias is not None
         bias = conv.bias.detach() - 127.5 * weight.sum((1, 2, 3))
         scaled = weight[falling] * slopes[falling, None, None, None], bias[falling] * slopes[falling]
-        self.conv = nn.Conv2d(channels, sum(self.counts), 3)
+        self.conv = nn.Conv2d(3, sum(self.counts), 3)
         kernels, shifts = torch.zeros_like(self.conv.weight), torch.zeros(sum(self.counts))
-        kernels[: sum(used), :3] = torch.cat([weight[self.order], scaled[0]])
-        kernels[:, 3:, -1, -1] = OUTSIDE
+        kernels[: sum(used)] = torch.cat([weight[self.order], scaled[0]])
         shifts[: sum(used)] = torch.cat([bias[self.order], scaled[1]])
         self.conv.weight, self.conv.bias = nn.Parameter(kernels), nn.Parameter(shifts)
         self.pool = pool
@@ -183,10 +175,10 @@ class _First(nn.Module):
         return torch.cat([self.prelu(risen), torch.maximum(straight, scaled)], 1)
 
 
-def _pooled_first(network: Network, channels: int) -> nn.Module:
+def _pooled_first(network: Network) -> nn.Module:
     """The network that takes pixels in 0..255 and starts with a :class:`_First`."""
     network = copy.deepcopy(network)
-    first = _First(network.conv1, network.prelu1, network.pool1, channels)
+    first = _First(network.conv1, network.prelu1, network.pool1)
     for name, part in (("conv1", first), ("prelu1", nn.Identity()), ("pool1", nn.Identity())):
         setattr(network, name, part)
     network.conv2.weight = nn.Parameter(network.conv2.weight[:, first.order])
