@@ -136,6 +136,12 @@ def examples(
     scenes: Annotated[
         int, typer.Option("--scenes", min=0, max=1000, help="generated scenes too, named after what they show")
     ] = 0,
+    memes: Annotated[
+        int,
+        typer.Option(
+            "--memes", min=0, max=10_000, help="generated memes too, and as many pictures with print and without"
+        ),
+    ] = 0,
     film: Annotated[bool, typer.Option("--film", help="film.mp4 too: four shots made of the photographs")] = False,
 ) -> None:
     """Put eight photographs (scikit-image's) into a folder, to try things with."""
@@ -145,6 +151,9 @@ def examples(
     if scenes:
         cli_examples.scenes(directory, scenes, err)
         out.print(f"{scenes} scenes in {directory}")
+    if memes:
+        cli_examples.memes(directory, memes, err)
+        out.print(f"{memes} memes in {directory / 'memes'}, others in with-text and without-text")
     if film:
         cli_examples.film(directory / "film.mp4")
         out.print(f"a film in {directory / 'film.mp4'}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 PHOTOGRAPHS = (
     "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "horse.png", "motorcycle_left.png", "page.png",
@@ -28,6 +28,8 @@ SHOTS: tuple[tuple[str, Box, Box], ...] = (
     ("coffee.png", (0.4, 0.1, 0.6), (0.0, 0.1, 0.6)),
 )
 """A photograph, the view at the beginning and at the end: nearer, along to the right, still, along to the left."""
+MEMES_WORLD = 1_000_003
+"""Seed of the memes that are drawn as examples; no training uses it."""
 SHOT_S, RATE, SIZE = 3, 25, (320, 240)
 
 
@@ -51,6 +53,17 @@ def scenes(directory: Path, count: int, console: Console) -> None:
         scene = generate(WORLD, number, 320, mix)
         name = "-".join(re.findall(r"[a-z0-9]+", scene.caption.lower()))
         Image.fromarray(scene.pixels).save(directory / f"{number:02}-{name[:80]}.png")
+
+
+def memes(directory: Path, count: int, console: Console) -> None:
+    """Draw ``count`` memes, pictures with print and pictures without, each kind in a folder, that no training saw."""
+    from serve_app.models.memes.world import KINDS, write_world
+
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("drawing", total=count * len(KINDS))
+        write_world(
+            directory, dict.fromkeys(KINDS, count), MEMES_WORLD, lambda done, _: bar.update(task, completed=done)
+        )
 
 
 def film(path: Path) -> None:

@@ -107,6 +107,8 @@ def test_the_export_agrees_with_torch_and_says_its_statistics(pools: Pools, tmp_
     trained = fit(pools, Scenario(1, 1), dataclasses.replace(RECIPE, epochs=2), 0, tmp_path / "run.pt")
     path = tmp_path / "memes.onnx"
     assert export_memes(trained, path) < 1e-3
+    row = yaml.safe_load(Report(path, 7, "ab" * 32, trained, {}).row())
+    assert (row["sha256"], row["bytes"]) == ("ab" * 32, 7)
     session = onnxruntime.InferenceSession(str(path))
     pixels = pools.pixels[MEME][:5]
     scores, attention = session.run([SCORE, ATTENTION], {INPUT: normalised(pixels, trained.mean, trained.std).numpy()})
