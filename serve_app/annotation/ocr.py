@@ -40,6 +40,8 @@ MAX_LINES = 200
 """Lines of one picture that are read, the surest ones: a page of a book has 40."""
 MIN_CONFIDENCE = 0.5
 """Mean probability of the characters of a line that counts as read."""
+MIN_ALONE = 0.9
+"""The same of a line with a single letter or digit: rims and corners are taken for O, X or 0, at most at .75."""
 
 LINE_HEIGHT, BUCKET, MAX_WIDTH = 48, 160, 2400
 """A line is read at this height, padded to a multiple of the second, and squeezed where it is wider than the third."""
@@ -92,12 +94,12 @@ class TextReader:
         return Prepared(tensor, pixels, picture.width, picture.height)
 
     def run(self, batch: Sequence[Prepared]) -> list[list[Line]]:
-        """The lines of each picture in reading order, those below ``MIN_CONFIDENCE`` left out."""
+        """The lines of each picture in reading order; unsure ones and those without letter or digit are left out."""
         found = [self._find(item) for item in batch]
         crops = [_cut(item.pixels, corners) for item, lines in zip(batch, found, strict=True) for corners in lines]
         read = iter(self._read(crops))
         answers = [[Line(*next(read), corners) for corners in lines] for lines in found]
-        return [[line for line in lines if line.text and line.confidence >= MIN_CONFIDENCE] for lines in answers]
+        return [[line for line in lines if _counts(line)] for lines in answers]
 
     def finish(self, lines: Sequence[Line], prepared: Prepared) -> list[Label]:
         """Labels in reading order; a box is the upright one around the line, in pixels of the full picture."""
@@ -154,6 +156,11 @@ def load_reader(model: Model, files: Mapping[str, Path], threads: int = 0) -> Te
     if missing:
         raise ValueError(f"{model.name} has no file {', '.join(missing)}")
     return TextReader(open_session(files["detection"], threads), open_session(files["recognition"], threads))
+
+
+def _counts(line: Line) -> bool:
+    letters = sum(map(str.isalnum, line.text))
+    return letters > 0 and line.confidence >= (MIN_ALONE if letters == 1 else MIN_CONFIDENCE)
 
 
 def _normal(pixels: Pixels) -> Floats:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from serve_app.annotation import ocr
 from serve_app.annotation.labels import Label
-from serve_app.annotation.ocr import Prepared, TextReader, load_reader
+from serve_app.annotation.ocr import Line, Prepared, TextReader, load_reader
 from serve_app.errors import Problem
 from serve_app.models.manifest import load_manifest
 from serve_app.models.store import Store
@@ -163,6 +163,14 @@ def test_a_path_without_repetitions_and_blanks(reader: TextReader) -> None:
     row[np.arange(len(path)), path] = [1, 0.9, 0.5, 1, 0.6, 0.3, 1]
     assert reader._decode(row) == ("llo", pytest.approx((0.9 + 0.6 + 0.3) / 3))
     assert reader._decode(row[:1]) == ("", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence", "counts"),
+    [("ab", 0.5, True), ("ab", 0.49, False), ("O", 0.89, False), ("2.", 0.9, True), ("***", 1, False), ("", 1, False)],
+)
+def test_what_counts_as_a_line(text: str, confidence: float, counts: bool) -> None:
+    assert ocr._counts(Line(text, confidence, np.zeros((4, 2), np.float32))) is counts
 
 
 def test_a_network_with_other_characters_is_refused(reader: TextReader) -> None:
