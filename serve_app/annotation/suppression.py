@@ -75,9 +75,11 @@ def _kept(better: Ints, worse: Ints, count: int) -> NDArray[np.bool_]:
 
 def _overlap(one: Floats, other: Floats, over: Over) -> Floats:
     ends = 1 if over == "smaller" else 0
-    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2]) + ends
-    shared = sides.clip(0).prod(axis=-1)
-    areas = [(box[..., 2:] - box[..., :2] + ends).prod(axis=-1) for box in (one, other)]
-    whole = np.minimum(*areas) if over == "smaller" else areas[0] + areas[1] - shared
+    (left, top, right, bottom), (left_2, top_2, right_2, bottom_2) = (np.moveaxis(box, -1, 0) for box in (one, other))
+    shared = (np.minimum(right, right_2) - np.maximum(left, left_2) + ends).clip(0)
+    shared *= (np.minimum(bottom, bottom_2) - np.maximum(top, top_2) + ends).clip(0)
+    area = (right - left + ends) * (bottom - top + ends)
+    area_2 = (right_2 - left_2 + ends) * (bottom_2 - top_2 + ends)
+    whole = np.minimum(area, area_2) if over == "smaller" else area + area_2 - shared
     share: Floats = shared / np.maximum(whole, np.finfo(np.float32).tiny)
     return share
