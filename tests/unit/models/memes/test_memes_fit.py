@@ -9,12 +9,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import yaml
 
 from serve_app.models.memes.export import export_memes
 from serve_app.models.memes.fit import Progress, Recipe, Trained, fit, normalised, probabilities, statistics, varied
 from serve_app.models.memes.pools import MEME, PART, WITH_TEXT, Pools
 from serve_app.models.memes.scenarios import Examples, Scenario, synthesise
-from serve_app.models.memes.train import held_out
+from serve_app.models.memes.train import Report, held_out
 from serve_app.models.memetector import ATTENTION, INPUT, SCORE, MemeTectorConfig
 
 SMALL = MemeTectorConfig(
@@ -107,8 +108,11 @@ def test_the_export_agrees_with_torch_and_says_its_statistics(pools: Pools, tmp_
     trained = fit(pools, Scenario(1, 1), dataclasses.replace(RECIPE, epochs=2), 0, tmp_path / "run.pt")
     path = tmp_path / "memes.onnx"
     assert export_memes(trained, path) < 1e-3
-    row = yaml.safe_load(Report(path, 7, "ab" * 32, trained, {}).row())
-    assert (row["sha256"], row["bytes"]) == ("ab" * 32, 7)
+    said = "net:\n    files:\n      weights:\n" + Report(path, 7, "ab" * 32, trained, {}).row()
+    row = yaml.safe_load(said)["net"]
+    assert row["files"]["weights"] == {"sha256": "ab" * 32, "bytes": 7}
+    assert row["meme"]["side"] == 20
+    np.testing.assert_allclose(row["meme"]["mean"], trained.mean, atol=1e-3)
     session = onnxruntime.InferenceSession(str(path))
     pixels = pools.pixels[MEME][:5]
     scores, attention = session.run([SCORE, ATTENTION], {INPUT: normalised(pixels, trained.mean, trained.std).numpy()})
