@@ -5,7 +5,21 @@ from __future__ import annotations
 import argparse
 import time
 
-from tests.benchmarks import actions, batcher, embedded, nearest, report, scenes, search, serving, startup, video
+from tests.benchmarks import (
+    actions,
+    annotators,
+    batcher,
+    embedded,
+    faces,
+    nearest,
+    report,
+    scenes,
+    search,
+    serving,
+    startup,
+    video,
+    visual_part,
+)
 
 BENCHES = {
     "serving": serving.run,
@@ -17,6 +31,9 @@ BENCHES = {
     "actions": actions.run,
     "video": video.run,
     "scenes": scenes.run,
+    "annotators": annotators.run,
+    "faces": faces.run,
+    "visual-part": visual_part.run,
 }
 
 
