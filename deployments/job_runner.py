@@ -42,7 +42,11 @@ class JobRunner:
         self.name = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.woken = asyncio.Event()
         self.tasks = [asyncio.create_task(self._run(i)) for i in range(workers)]
-        self.chores = [asyncio.create_task(self._catch_up()), asyncio.create_task(self._tidy()), asyncio.create_task(self._follow())]
+        self.chores = [
+            asyncio.create_task(self._catch_up()),
+            asyncio.create_task(self._tidy()),
+            asyncio.create_task(self._follow()),
+        ]
 
     async def nudge(self) -> None:
         """Look for work now instead of at the next tick."""
