@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +14,17 @@ from serve_app.cli_common import AsJson, bar, fail, out, say_json, show_columns
 from serve_app.errors import Problem
 
 if TYPE_CHECKING:
+    from serve_app.annotation.ocr import TextReader
     from serve_app.models.memes.fit import Progress as Step
     from serve_app.models.memes.pools import Pools
     from serve_app.models.memes.scenarios import Scenario
 
 app = typer.Typer(help="Train networks on folders of pictures.", no_args_is_help=True)
 
-Folder = Path
+Box = tuple[float, float, float, float]
+SURE = 0.7
+"""Confidence of the boxes of words that visual parts keep clear of, as in the paper."""
+
 MemesOf = Annotated[Path, typer.Option("--memes", help="memes; boxes.json there may hold the boxes of their words")]
 WithText = Annotated[Path, typer.Option("--with-text", help="pictures with words in them that are no memes")]
 WithoutText = Annotated[Path, typer.Option("--without-text", help="pictures without words")]
@@ -108,7 +112,7 @@ def read_scenario(told: str) -> Scenario:
         raise Problem("bad_request", f"{told!r} is no scenario", "give P_W,P_T such as 0.67,1.0") from None
 
 
-def pools_of(folders: tuple[Folder, Folder, Folder], cache: Folder, seed: int) -> Pools:
+def pools_of(folders: tuple[Path, Path, Path], cache: Path, seed: int) -> Pools:
     """The folders' pictures at the network's size, with the visual parts of the memes cut out."""
     from serve_app.annotation.visual_part import visual_part
     from serve_app.models.memes.pools import read_pools
@@ -128,18 +132,13 @@ def pools_of(folders: tuple[Folder, Folder, Folder], cache: Folder, seed: int) -
         return read_pools(folders, sizes.side, sizes.grid, cache, visual_part, text_finder(), seed, tell)
 
 
-def text_finder() -> Callable[[bytes], Sequence[tuple[float, float, float, float]]]:
+def text_finder() -> Callable[[bytes], list[Box]]:
     """Finds the boxes of words with the reader that ships; it is opened at the first picture without known boxes."""
-    from serve_app.annotation.ocr import TextReader, load_reader
-    from serve_app.models.manifest import load_manifest
-    from serve_app.models.store import Store, default_home
-
     opened: list[TextReader] = []
 
-    def find(data: bytes) -> list[tuple[float, float, float, float]]:
+    def find(data: bytes) -> list[Box]:
         if not opened:
-            model = load_manifest().models["rapidocr"]
-            opened.append(load_reader(model, Store(default_home()).locate(model)))
+            opened.append(_reader())
         item = opened[0].prepare(data)
         labels = opened[0].finish(opened[0].run([item])[0], item)
         return [label.box for label in labels if label.box is not None and label.confidence >= SURE]
@@ -147,8 +146,13 @@ def text_finder() -> Callable[[bytes], Sequence[tuple[float, float, float, float
     return find
 
 
-SURE = 0.7
-"""Confidence of the boxes of words that visual parts keep clear of, as in the paper."""
+def _reader() -> TextReader:
+    from serve_app.annotation.ocr import load_reader
+    from serve_app.models.manifest import load_manifest
+    from serve_app.models.store import Store, default_home
+
+    model = load_manifest().models["rapidocr"]
+    return load_reader(model, Store(default_home()).locate(model))
 
 
 @contextmanager

@@ -83,3 +83,18 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli_train.app, told)
     assert result.exit_code == 1
     assert "no folder" in result.output
+
+
+def test_words_are_found_where_no_box_is_known(shared: Path, tmp_path: Path) -> None:
+    """Of a real macro the visual part is what lies between the words."""
+    memes = tmp_path / "memes"
+    memes.mkdir()
+    (memes / "macro.jpg").write_bytes((shared / "media/images/memes_derived/macro_516008.jpg").read_bytes())
+    (tmp_path / "plain").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "plain" / "a.png")
+    pools = cli_train.pools_of((memes, tmp_path / "plain", tmp_path / "plain"), tmp_path / "cache", 0)
+    assert pools.parted.tolist() == [True]
+    rows = pools.text[0].max(axis=1)
+    assert rows[0] > 0.5
+    assert rows[-1] > 0.5
+    assert rows[3:7].max() == 0
