@@ -274,7 +274,9 @@ def _embedded_package() -> Path:
 
 
 def _here(store: Store, model: Model) -> bool:
-    return any(report.state != "missing" for report in store.states(model))
+    """Whether a model ships, or something of it was brought: labels that a package carries are no model yet."""
+    brought = [report for report in store.states(model) if not model.files[report.file].package]
+    return model.embedded or any(report.state != "missing" for report in brought)
 
 
 def _trained_here(model: Model) -> bool:

@@ -195,3 +195,9 @@ def test_an_evaluation_of_missing_weights_is_a_clear_error(home: Path, tmp_path:
     answer = call(home, "evaluate", "--photographs", str(tmp_path / "empty"))
     assert answer.exit_code == 2
     assert "no picture in" in answer.stderr
+
+
+def test_labels_that_ship_are_no_model_that_lacks_its_weights(tmp_path: Path) -> None:
+    done = call(tmp_path, "verify", "--json")
+    assert done.exit_code == 0, done.output
+    assert "resnet152" not in done.output
