@@ -11,6 +11,7 @@ from tests.benchmarks import (
     batcher,
     embedded,
     faces,
+    filters,
     nearest,
     report,
     scenes,
@@ -33,6 +34,7 @@ BENCHES = {
     "scenes": scenes.run,
     "annotators": annotators.run,
     "faces": faces.run,
+    "filters": filters.run,
     "visual-part": visual_part.run,
 }
 
