@@ -242,3 +242,28 @@ def test_a_job_tells_how_far_it_is_and_ends(world: World, two_scenes: bytes) -> 
     assert told[-1].stage == "annotate"
     assert (told[-1].frames or 0) <= 25
     assert told[-1].expected == 25
+
+
+def test_a_known_face_is_named_in_a_video_and_found_at_its_time(world: World, two_scenes: bytes) -> None:
+    asyncio.run(world.people.add("Ada", [Upload.of(png(1), "ada.png")]))
+    add(world, two_scenes)
+    assert work(world)
+    faces = asyncio.run(world.assets.annotations("film")).results["face_recognition"].labels
+    assert [label.label for label in faces] == ["Ada"] * 3, "one frame of each second that began"
+    (hit,) = asyncio.run(world.people.search(png(2), "anna", 5)).items
+    assert (hit.asset_id, hit.label, hit.same) == ("film", "Ada", True)
+    assert hit.timestamp_s in [label.timestamp_s for label in faces]
+    asyncio.run(world.people.rename("Ada", "Ada Lovelace"))
+    faces = asyncio.run(world.assets.annotations("film")).results["face_recognition"].labels
+    assert [label.label for label in faces] == ["Ada Lovelace"] * 3
+
+
+def test_what_is_printed_and_meant_in_scenes_is_told_with_times(world: World, two_scenes: bytes) -> None:
+    results = annotate(world, two_scenes, "memes,texts")[-1].results
+    memes = results["meme_detection"]
+    assert (memes.is_meme, memes.score) == (True, 0.9)
+    assert [(label.label, label.start_s, label.end_s) for label in memes.labels] == [
+        ("meme", 0.0, 1.0), ("meme", 1.0, 2.5)
+    ]  # fmt: skip
+    texts = results["text_recognition"].labels
+    assert [(label.label, len(label.times or [])) for label in texts] == [("ONE DOES NOT", 2), ("SIMPLY", 2)]
