@@ -73,8 +73,8 @@ class AppArgs(Strict):
 
     profile: str = "embedded"
     """Which row of each task's models: embedded, light or full (``configs/models.yaml``)."""
-    models: dict[str, str] = {}
-    """Another model for a task than the profile's: task to model name."""
+    models: dict[str, str | None] = {}
+    """Another model for a task than the profile's: task to model name; null leaves the task out."""
     home: str | None = None
     """Where weights, the catalog and files lie; ``MEDIAVERSE_HOME`` or ``~/.mediaverse`` when left out."""
     catalog: str | None = None
@@ -118,14 +118,20 @@ class AppArgs(Strict):
         except ManifestError as error:
             raise ManifestError(f"profile: {error}") from None
         for task, name in self.models.items():
-            if name not in manifest.models or manifest.models[name].task != task:
+            if name is None and task in TASKS:
+                raise ManifestError(f"models.{task}: no service stands without this task")
+            if name is None and task in manifest.tasks:
+                rows.pop(task, None)
+            elif name is None or name not in manifest.models or manifest.models[name].task != task:
                 raise ManifestError(f"models.{task}: no model {name!r} for this task")
-            rows[task] = manifest.models[name]
+            else:
+                rows[task] = manifest.models[name]
         if missing := [task for task in TASKS if task not in rows]:
             raise ManifestError(f"profile: {self.profile} serves no {', '.join(missing)}")
-        judge, encoder = rows.get("disturbing_content"), rows["cross_modal_embedding"]
-        if judge and judge.classifier and judge.classifier.encoder not in (None, encoder.key):
-            raise ManifestError(f"models.disturbing_content: {judge.name} judges vectors of {judge.classifier.encoder}")
+        encoder = rows["cross_modal_embedding"].key
+        for task, row in rows.items():
+            if row.classifier and row.classifier.encoder not in (None, encoder):
+                raise ManifestError(f"models.{task}: {row.name} judges vectors of {row.classifier.encoder}")
         return rows
 
 

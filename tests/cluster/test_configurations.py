@@ -20,9 +20,12 @@ from tests.postgres import Server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
+LIGHT = {"profile": "light", "models": {"nsfw": None}}
+"""The part of the profile whose weights the shared folder has."""
+
 
 def pull(service: Service, weights: Path) -> None:
-    command = [str(MEDIAVERSE), "models", "pull", "light", "--from", str(weights), "--yes"]
+    command = [str(MEDIAVERSE), "models", "pull", "fastestdet", "--from", str(weights), "--yes"]
     subprocess.run(command, env=service.environment, check=True, capture_output=True, timeout=60)
 
 
@@ -44,7 +47,7 @@ def until_settled(service: Service) -> dict[str, dict[str, str]]:
 def light(shared: Path, postgres: Server) -> Iterator[Service]:
     place = Path(tempfile.mkdtemp(prefix="mv"))
     postgres.run("postgres", "CREATE DATABASE service")
-    running = Service(place, {"profile": "light", "shards": 2, "catalog": postgres.url("service")})
+    running = Service(place, LIGHT | {"shards": 2, "catalog": postgres.url("service")})
     try:
         pull(running, shared / "weights" / "fastestdet")
         running.start()
@@ -83,7 +86,7 @@ def test_light_models_on_postgres_and_two_shards(light: Service, shared: Path) -
 
 def test_a_profile_without_its_weights_serves_the_rest_and_says_what_is_missing() -> None:
     place = Path(tempfile.mkdtemp(prefix="mv"))
-    running = Service(place, {"profile": "light"})
+    running = Service(place, LIGHT)
     try:
         running.spawn()
         tasks = until_settled(running)

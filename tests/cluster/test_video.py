@@ -17,8 +17,10 @@ from tests.graphs.clips import video
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 RESULTS = {
-    "object_detection", "action_recognition", "face_recognition", "disturbing_content", "cross_modal_embedding",
+    "object_detection", "action_recognition", "face_recognition", "cross_modal_embedding",
+    "meme_detection", "text_recognition", "disturbing_content", "nsfw", "captioning",
 }  # fmt: skip
+NOT_EMBEDDED = ("disturbing_content", "nsfw", "captioning")
 TYPE = "video/mp4"
 
 
@@ -69,7 +71,7 @@ def test_the_answer_has_scenes_and_every_annotator(http, two_scenes):
     assert [(scene["start_frame"], scene["end_frame"]) for scene in body["scenes"]] == [(0, 10), (10, 25)]
     assert set(body["results"]) == RESULTS
     states = {name: result["status"] for name, result in body["results"].items()}
-    assert states == dict.fromkeys(RESULTS, "ok") | {"disturbing_content": "unavailable"}
+    assert states == dict.fromkeys(RESULTS, "ok") | dict.fromkeys(NOT_EMBEDDED, "unavailable")
     assert len(body["results"]["cross_modal_embedding"]["embeddings"]) == 2
     assert body["decoded"] == {"frames": 25, "expected": 25, "errors": 0, "complete": True}
     assert {"load_s", "annotate_s", "after_last_frame_s", "total_s"} == set(body["stage"])

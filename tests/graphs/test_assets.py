@@ -75,6 +75,7 @@ def test_a_picture_is_stored_annotated_and_found(world: World) -> None:
     assert [label.label for label in results["object_detection"].labels] == ["dog", "dog", "cat"]
     assert results["cross_modal_embedding"].embedding is None, "a vector is kept once, as a row of the index"
     assert world.catalog.annotations.tags_of("a") == [
+        Tag("meme", "meme", 0.9, results["meme_detection"].model),
         Tag("object", "dog", 0.9, results["object_detection"].model),
         Tag("object", "cat", 0.4, results["object_detection"].model),
         Tag("person", "unknown", 0.8, results["face_recognition"].model),
@@ -168,7 +169,7 @@ def test_an_annotator_that_crashes_costs_the_asset_nothing_else(world: World) ->
     results = annotations(world)
     assert results["object_detection"].status == "failed"
     assert results["face_recognition"].status == "ok"
-    assert {tag.name for tag in world.catalog.annotations.tags_of("a")} == {"person", "text"}
+    assert {tag.name for tag in world.catalog.annotations.tags_of("a")} == {"meme", "person", "text"}
     assert found(world) == ["a"]
 
 

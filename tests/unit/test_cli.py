@@ -46,10 +46,10 @@ class Shelf(Fake):
         self.answer = schemas.SearchResult(partial=False, time=0.1)
         self.failing: set[str] = set()
 
-    async def annotate(self, data: bytes, annotators: tuple[str, ...]) -> schemas.Annotation:
+    async def annotate(self, data: bytes, annotators: tuple[str, ...], explain: bool = False) -> schemas.Annotation:
         if data == b"bad":
             raise Problem("undecodable_media", "it is [bold]broken[/bold]", "send another")
-        result: schemas.Annotation = await super().annotate(data, annotators)
+        result: schemas.Annotation = await super().annotate(data, annotators, explain)
         label = schemas.Label(label="dog [x]", confidence=0.5)
         seen = schemas.TaskResult(status="ok", labels=[label])
         without = schemas.TaskResult(status="unavailable", remedy="needs " + "more " * 40 + "weights", error="x: y")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from serve_app.config import DEPLOYMENTS, AppArgs, ServeConfig, check_config, load_resources
+from serve_app.models.manifest import load_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "serve_config.yaml"
@@ -82,6 +83,8 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ("mine.applications.0.args.models", {OBJECTS: "yolo99"}, f"applications.0.args.models.{OBJECTS}", "yolo99"),
     ("mine.applications.0.args.models", {OBJECTS: "mtcnn"}, f"applications.0.args.models.{OBJECTS}", "mtcnn"),
     ("mine.applications.0.args.models", {"smelling": "mtcnn"}, "applications.0.args.models.smelling", "mtcnn"),
+    ("mine.applications.0.args.models", {OBJECTS: None}, f"applications.0.args.models.{OBJECTS}", "without this task"),
+    ("mine.applications.0.args.models", {"smelling": None}, "applications.0.args.models.smelling", "no model"),
     ("mine.applications", [], "applications", "at least 1"),
     ("resources.tpu", {}, "tpu", "not permitted"),
     ("resources.cpu.budgets", {}, "cpu.budgets", "not permitted"),
@@ -113,6 +116,13 @@ def test_a_fault_is_named_with_its_path(files: Files, place: str, value: object,
     fitting = [fault for fault in faults if fault.startswith(f"{file}: {path}: ")]
     assert fitting, faults
     assert reason in " ".join(fitting)
+
+
+def test_a_task_is_replaced_or_left_out() -> None:
+    rows = AppArgs(models={OBJECTS: "fastestdet", "face_identity": None}).rows(load_manifest())
+    assert rows[OBJECTS].name == "fastestdet"
+    assert "face_identity" not in rows
+    assert "face_identity" in AppArgs().rows(load_manifest())
 
 
 def test_a_deployment_is_missing_or_too_much(files: Files) -> None:
