@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import itertools
 import json
 import threading
@@ -130,12 +132,17 @@ def test_no_answer_at_all_is_no_success() -> None:
 
 def leave(url: str, headers: dict[str, str], begun: threading.Event) -> None:
     """Send a video and go away, after the first piece of an answer or, when there is none, once it has begun."""
-    with httpx.Client(base_url=url, timeout=0.7) as http:
-        try:
-            with http.stream("POST", PATH, files={"file": b"film" * 500_000}, headers=headers) as answer:
-                next(answer.iter_raw())
-        except httpx.ReadTimeout:
-            assert begun.is_set()
+    sent = httpx.Request("POST", url + PATH, files={"file": b"film" * 500_000}, headers=headers)
+    connection = http.client.HTTPConnection(sent.url.host, sent.url.port, timeout=20)
+    try:
+        connection.request("POST", PATH, sent.read(), dict(sent.headers))
+        assert begun.wait(20)
+        assert connection.sock is not None
+        connection.sock.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            connection.getresponse().read1(1)
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize(
