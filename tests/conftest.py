@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.postgres"]
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("untimed")
+settings.load_profile("untimed")
 
 
 def shared_place() -> Path:

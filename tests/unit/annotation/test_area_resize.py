@@ -22,7 +22,7 @@ def expected(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.f
     return interpolate(tensor, size=(height, width), mode="area")[0].numpy()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 90), st.integers(1, 90))
 def test_the_whole_picture_at_any_size(height: int, width: int, to_height: int, to_width: int) -> None:
     pixels = noise(height, width, height + width)

@@ -25,7 +25,7 @@ def boxes(count: int, seed: int) -> tuple[Floats, Floats]:
     return np.concatenate([start, start + sides], axis=1).astype(np.float32), scores.astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 120), st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.95]))
 def test_it_keeps_what_torchvision_keeps(count: int, seed: int, limit: float) -> None:
     corners, scores = boxes(count, seed)
@@ -33,7 +33,7 @@ def test_it_keeps_what_torchvision_keeps(count: int, seed: int, limit: float) ->
     assert suppress(corners, scores, limit).tolist() == expected.tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1))
 def test_over_the_smaller_box_it_keeps_what_the_reference_keeps(count: int, seed: int) -> None:
     corners, scores = boxes(count, seed)

@@ -150,7 +150,7 @@ def test_one_frame(patch: pytest.MonkeyPatch) -> None:
     assert [clip.pixels.shape for clip in of(Clip, events)] == [(4, 6, 6, 3)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     gaps=st.lists(st.sampled_from([0.01, 0.04, 0.3, 1.7]), min_size=1, max_size=60),
     begins=st.sets(st.integers(1, 60)),

@@ -154,7 +154,7 @@ def filled(catalog: Catalog) -> Catalog:
     return catalog
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(tag_terms | column_terms, max_size=3), st.sampled_from([1, 5, 5000]))
 def test_the_database_selects_what_plain_python_selects(filled: Catalog, terms: list[Term], few: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

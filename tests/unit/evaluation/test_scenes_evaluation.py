@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
@@ -45,7 +45,6 @@ def test_pairs_are_chosen_for_the_most_matches() -> None:
     assert score([10, 15], [(5, 20), (10, 10)]).right == 2
 
 
-@settings(deadline=None)
 @given(FRAMES, FRAMES, st.integers(0, 5))
 def test_as_many_pairs_as_scipy_finds(found: list[int], labelled: list[int], tolerance: int) -> None:
     near = np.abs(np.subtract.outer(np.array(found), np.array(labelled))) <= tolerance

@@ -243,7 +243,7 @@ def survives(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damaged_files_raise_nothing_but_problems(name: str, data: st.DataObject) -> None:
     damaged = bytearray(FILES[name])

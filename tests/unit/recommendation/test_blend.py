@@ -28,7 +28,7 @@ def deep(found: list[Found], k: int) -> list[Found]:
     return [sorted(one, key=lambda pair: -pair[1])[:k] for one in found]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(candidates, st.data())
 def test_exactly_min_k_available_and_never_a_repeat(found: list[Found], data: st.DataObject) -> None:
     quotas = data.draw(st.lists(st.integers(0, 8), min_size=len(found), max_size=len(found)))
@@ -41,7 +41,7 @@ def test_exactly_min_k_available_and_never_a_repeat(found: list[Found], data: st
         assert scores == sorted(scores, reverse=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(candidates, st.integers(0, 8), st.randoms())
 def test_the_order_of_arrival_does_not_matter(found: list[Found], quota: int, dice: object) -> None:
     quotas = [quota] * len(found)

@@ -110,7 +110,7 @@ def test_quotas_are_whole_and_sum_to_k(k: int, shares: list[float], wanted: list
     assert apportion(k, shares) == wanted
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 1000), st.lists(st.floats(0.01, 1), min_size=1, max_size=6))
 def test_quotas_are_within_one_of_their_share(k: int, shares: list[float]) -> None:
     quotas = apportion(k, shares)
@@ -118,7 +118,7 @@ def test_quotas_are_within_one_of_their_share(k: int, shares: list[float]) -> No
     assert all(abs(quota - k * share / sum(shares)) < 1 + 1e-6 for quota, share in zip(quotas, shares, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 30), st.integers(0, 20), st.floats(0, 1), st.integers(0, 10_000))
 def test_every_profile_is_answered(posts: int, k: int, d: float, seed: int) -> None:
     vectors = np.random.default_rng(seed).normal(size=(posts, 8)).astype(np.float32)
