@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 State = Literal["pending", "running", "ready", "failed", "skipped"]
 Kind = Literal["text", "image", "audio", "video", "video360", "shape3d"]
-Modality = Literal["text", "image", "video"]
+Modality = Literal["text", "image", "video", "shape3d"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Box = tuple[float, float, float, float]
 
@@ -43,6 +43,9 @@ class Label(Shape):
     start_s: float | None = Field(None, description="of a video: where the part begins in which it was seen best")
     end_s: float | None = None
     times: list[Occurrence] | None = Field(None, description="of a video: every occurrence, in the order of time")
+    views: list[int] | None = Field(
+        None, description="of a 3D model: the views that saw it, the surest first; the box is in that one"
+    )
 
 
 class SceneSpan(Shape):
@@ -67,6 +70,13 @@ class SceneEmbedding(Moment):
     embedding: list[float]
 
 
+class ViewEmbedding(Shape):
+    """The unit vector of a view of a 3D model."""
+
+    view: int
+    embedding: list[float]
+
+
 class TaskResult(Shape):
     """One annotator's answer; it speaks for itself and never fails the others."""
 
@@ -74,7 +84,9 @@ class TaskResult(Shape):
     model: str | None = Field(None, description="name@revision of the model that answered", examples=["fastestdet@1"])
     labels: list[Label] = []
     embedding: list[float] | None = Field(None, description="the unit vector, of cross_modal_embedding only")
-    embeddings: list[SceneEmbedding] | None = Field(None, description="of a video: a vector each scene")
+    embeddings: list[SceneEmbedding] | list[ViewEmbedding] | None = Field(
+        None, description="of a video: a vector each scene; of a 3D model: each view"
+    )
     is_disturbing: bool | None = Field(None, description="of disturbing_content only")
     is_meme: bool | None = Field(None, description="of meme_detection only")
     is_nsfw: bool | None = Field(None, description="of nsfw only")
@@ -140,6 +152,47 @@ class VideoProgress(Shape):
     scenes: int = Field(description="scenes found so far", examples=[2])
 
 
+class ShapeInfo(MediaInfo):
+    """A 3D model as it was read."""
+
+    format: str = Field(description="what was read, in an archive too", examples=["glb"])
+    triangles: int = Field(examples=[12])
+    vertices: int = Field(examples=[24])
+    points: int = Field(0, description="of a point cloud, which is drawn as a splat a point")
+    bodies: int = Field(1, description="pieces that the file's scene consists of")
+    textured: bool
+    size: tuple[float, float, float] = Field(
+        description="extents along X, Y (up) and Z, in the file's own unit", examples=[(1.0, 1.0, 1.0)]
+    )
+
+
+class View(Shape):
+    """From where a 3D model was looked at: from all around it or, ``inside``, from a place in it all around."""
+
+    azimuth: float = Field(description="degrees; 0 is from +Z (inside: towards it), 90 from +X", examples=[45.0])
+    elevation: float = Field(description="degrees above the horizon", examples=[0.0])
+    inside: bool
+    picture: str | None = Field(None, description="with pictures=true: what was seen, a PNG in base64", repr=False)
+
+
+class ShapeTimes(Shape):
+    """Where the time went, in seconds."""
+
+    load_s: float = Field(examples=[0.4])
+    render_s: float = Field(examples=[0.6])
+    annotate_s: float = Field(examples=[0.8])
+    total_s: float = Field(examples=[1.9])
+
+
+class ShapeAnnotation(Annotation):
+    """The answer of ``/v1/annotate/3d``."""
+
+    asset: ShapeInfo
+    views: list[View] = Field(description="labels name them by their number here, from 0")
+    notes: list[str] = Field([], description="what is not as the file says, such as a texture that is missing")
+    stage: ShapeTimes
+
+
 class Stage(Shape):
     """How far one stage of an asset's processing is."""
 
@@ -180,6 +233,9 @@ class AssetAnnotations(Shape):
     state: Literal["processing", "ready", "failed"]
     results: dict[str, TaskResult]
     scenes: list[SceneSpan] | None = Field(None, description="of a video")
+    shape: ShapeInfo | None = Field(None, description="of a 3D model")
+    views: list[View] | None = Field(None, description="of a 3D model")
+    notes: list[str] | None = Field(None, description="of a 3D model")
 
 
 class JobDetail(Shape):
@@ -212,11 +268,22 @@ class JobPage(Shape):
     next_cursor: str | None = None
 
 
+class Rendition(Shape):
+    """A file made of an asset's own, such as a thumbnail."""
+
+    name: str = Field(examples=["thumbnail.png"])
+    media_type: str = Field(examples=["image/png"])
+    bytes: int
+    width: int | None = Field(None, description="pixels")
+    height: int | None = None
+    url: str = Field(description="where it is fetched", examples=["/v1/assets/7/files/thumbnail.png"])
+
+
 class Renditions(Shape):
-    """The shapes an asset was adapted to; none in this version, which stores originals only."""
+    """The files made of an asset, by name; none where nothing was made of it yet."""
 
     id: str
-    items: list[dict[str, str]] = []
+    items: list[Rendition] = []
 
 
 class TextQuery(Shape):
@@ -229,7 +296,7 @@ class TextQuery(Shape):
     )
     filter: str | None = Field(None, max_length=4096, examples=['object:person -meme owner:anna action:"playing">0.5'])
     username: str | None = Field(None, description="this user's own items are left out")
-    modalities: list[Modality] = Field(["text", "image", "video"], min_length=1)
+    modalities: list[Modality] = Field(["text", "image", "video", "shape3d"], min_length=1)
 
 
 class Ranking(Shape):
@@ -245,12 +312,19 @@ class VideoRanking(Ranking):
     moments: list[Moment]
 
 
+class ShapeRanking(Ranking):
+    """Each 3D asset once, with the number of the view that fits best."""
+
+    views: list[int] = Field(description="places in the ``views`` of each asset's annotation, from 0")
+
+
 class SearchResult(Shape):
     """Results a modality; scores of different modalities do not compare."""
 
     text: Ranking | None = None
     image: Ranking | None = None
     video: VideoRanking | None = None
+    shape3d: ShapeRanking | None = None
     partial: bool = Field(description="true when a shard did not answer in time")
     truncated: bool = Field(False, description="true when the query text was cut at the text tower's limit")
     time: float = Field(description="seconds")
@@ -265,6 +339,7 @@ class TaskStatus(Shape):
     state: Literal["ready", "starting", "unavailable"]
     title: str | None = None
     remedy: str | None = None
+    device: str | None = Field(None, description="where it runs, of what may run in several places", examples=["cpu"])
 
 
 class Readiness(Shape):
