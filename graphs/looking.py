@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,16 +12,15 @@ from typing import Any
 from deployments.replica import ship
 from graphs.annotators import ANNOTATORS as OF_PICTURES
 from graphs.annotators import Annotators, FacesAt, Picture
-from graphs.calls import call, patiently
+from graphs.calls import call
 from graphs.crew import Crew
-from graphs.video_answers import Findings, embeddings, faces, objects, sentences, verdicts
+from graphs.findings import raise_momentary
+from graphs.video_answers import VideoFindings, embeddings, faces, objects, sentences, verdicts
 from serve_app.annotation.labels import Label
 from serve_app.annotation.timeline import Sighting, at_full_size
 from serve_app.annotation.watch import Clip, Scene, Second, Still
 from serve_app.errors import Problem
 from serve_app.wire import schemas
-
-log = logging.getLogger("mediaverse")
 
 ON_STILLS = ("objects", "memes", "concerns", "nsfw", "captions", "texts", "embedding")
 """Those that look at one frame of each scene."""
@@ -44,13 +42,13 @@ class Look:
     actions: Any
     asked: tuple[str, ...]
     crew: Crew = field(default_factory=lambda: Crew(AT_ONCE))
-    findings: dict[str, Findings] = field(init=False)
+    findings: dict[str, VideoFindings] = field(init=False)
     began: float | None = None
     ended: float | None = None
 
     def __post_init__(self) -> None:
         models = self.annotators.models
-        self.findings = {name: Findings() for name in self.asked if name in ANNOTATORS}
+        self.findings = {name: VideoFindings() for name in self.asked if name in ANNOTATORS}
         for name, findings in self.findings.items():
             try:
                 models.require(TASKS[name])
@@ -82,12 +80,10 @@ class Look:
 
         Raises the annotators' problem where none could answer but another try may mend it.
         """
-        momentary = [each.momentary for each in self.findings.values()]
-        if momentary and all(momentary):
-            raise next(problem for problem in momentary if problem)
+        raise_momentary(self.findings)
         return {ANNOTATORS[name]: self._result(name, each, scenes) for name, each in self.findings.items()}
 
-    def _result(self, name: str, findings: Findings, scenes: list[Scene]) -> schemas.TaskResult:
+    def _result(self, name: str, findings: VideoFindings, scenes: list[Scene]) -> schemas.TaskResult:
         result = findings.refusal()
         if result is None:
             match name:
@@ -101,32 +97,20 @@ class Look:
                     result = embeddings(findings, scenes)
                 case _:
                     result = objects(findings)
-            result = result.model_copy(update={"error": findings.shortfall()})
+            result = result.model_copy(update={"error": findings.shortfall("frames")})
         return result.model_copy(update={"model": self.annotators.models.key(TASKS[name])})
 
-    async def _all(self, looks: dict[str, Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    async def _all(self, looks: dict[str, Callable[[], Awaitable[None]]]) -> None:
         self.began = self.began or time.perf_counter()
-        await asyncio.gather(*(self._one(name, look) for name, look in looks.items() if name in self.findings))
+        await asyncio.gather(
+            *(self.findings[name].ask(name, look) for name, look in looks.items() if name in self.findings)
+        )
         self.ended = time.perf_counter()
-
-    async def _one(self, name: str, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Ask one annotator; one that has no weights is not asked again."""
-        findings = self.findings[name]
-        if findings.unavailable:
-            return
-        findings.asked += 1
-        try:
-            await patiently(look)
-        except Problem as problem:
-            findings.problems.append(problem)
-        except Exception:
-            log.exception("the annotator %s failed", name)
-            findings.problems.append(Problem("internal", "the annotator failed; its log says why"))
 
     async def _look(self, name: str, still: Still, picture: Picture) -> None:
         seen = await self.annotators.see(name, picture)
         findings = self.findings[name]
-        findings.scenes[still.scene] = seen
+        findings.seen[still.scene] = seen
         findings.sightings += [
             Sighting(at_full_size(label, still.scale), timestamp_s=still.timestamp_s) for label in seen.labels
         ]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -17,11 +15,11 @@ from graphs.calls import call, stream
 from graphs.image import parse
 from graphs.looking import ANNOTATORS, ON_STILLS, Look
 from graphs.retrieval import Places
-from graphs.uploads import check_video, digest_of
+from graphs.uploads import check_video, near, passing
 from graphs.video_answers import annotation
 from serve_app.annotation.watch import Clip, Clips, Done, Event, Opened, Plan, Progress, Scene, Second, Still
 from serve_app.annotation.watch_process import probe, watch
-from serve_app.catalog import Files, Job, LeaseLostError
+from serve_app.catalog import Job, LeaseLostError
 from serve_app.errors import Problem
 from serve_app.media.video import Limits, VideoInfo
 from serve_app.wire import ports, schemas
@@ -75,7 +73,7 @@ class VideoGraph:
 
     async def probe(self, file: str) -> VideoInfo:
         """The facts of a stored video; raises ``Problem`` where it cannot be read."""
-        async with _near(self.places.files, file) as descriptor:
+        async with near(self.places.files, file) as descriptor:
             return await probe(descriptor, self.reading.limits)
 
     async def annotate(self, request: Request) -> AsyncIterator[Update]:
@@ -83,7 +81,7 @@ class VideoGraph:
         course = Course(Look(self.annotators, self.actions, request.annotators))
         try:
             async with (
-                _near(self.places.files, request.file) as descriptor,
+                near(self.places.files, request.file) as descriptor,
                 aclosing(watch(descriptor, self._plan(request))) as events,
             ):
                 async for event in events:
@@ -189,17 +187,11 @@ class VideoCalls:
     async def annotate(self, upload: ports.Upload, annotators: Sequence[str], seed: int) -> AsyncIterator[Update]:
         """Progress, and the annotation as the last item, of a video that is not kept."""
         check_video(upload)
-        sha256 = await asyncio.to_thread(digest_of, upload.file)
-        files = self.places.files
-        upload.file.seek(0)
-        file = await asyncio.to_thread(files.put, upload.file, "", transient=True)
-        try:
+        async with passing(self.places.files, upload) as (file, sha256):
             request = Request(file, sha256, tuple(annotators), seed, within_s=REQUEST_S)
             async with aclosing(self.stored(request)) as updates:
                 async for update in updates:
                     yield update
-        finally:
-            await asyncio.shield(asyncio.to_thread(files.delete, [file]))
 
     async def stored(self, request: Request) -> AsyncIterator[Update]:
         """The same of a stored file. Raises ``Problem``; what ends early is ``overloaded``, for another try."""
@@ -215,16 +207,3 @@ class VideoCalls:
         """The facts of a stored video; raises ``Problem`` where it cannot be read."""
         info: VideoInfo = await call(self.splitter.probe, file)
         return info
-
-
-@asynccontextmanager
-async def _near(files: Files, path: str) -> AsyncIterator[int]:
-    """A descriptor of a stored file, on this machine: what lies elsewhere is copied here first."""
-    with await asyncio.to_thread(files.open, path) as stored:
-        if files.local:
-            yield stored.fileno()
-            return
-        with tempfile.TemporaryFile() as copy:
-            await asyncio.to_thread(shutil.copyfileobj, stored, copy)
-            copy.flush()
-            yield copy.fileno()

@@ -5,54 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from graphs.annotators import ANNOTATORS, FacesAt, Seen
-from graphs.image import refusal, verdict
+from graphs.annotators import ANNOTATORS, FacesAt
+from graphs.findings import Findings
+from graphs.image import verdict
 from serve_app.annotation.timeline import Sighting, in_time, unique
 from serve_app.annotation.watch import Done, Scene
-from serve_app.errors import Problem
 from serve_app.media.video import VideoInfo
 from serve_app.wire import schemas
 
 
 @dataclass
-class Findings:
-    """One annotator's: what it saw, by time or by scene, and what went wrong on the way."""
+class VideoFindings(Findings):
+    """One annotator's of a video: what it saw, by time too."""
 
     sightings: list[Sighting] = field(default_factory=list)
-    scenes: dict[int, Seen] = field(default_factory=dict)
-    """What one frame of a scene gave, by the scene's number."""
     faces: list[FacesAt] = field(default_factory=list)
-    asked: int = 0
-    problems: list[Problem] = field(default_factory=list)
-
-    @property
-    def unavailable(self) -> Problem | None:
-        return next((problem for problem in self.problems if problem.code == "unavailable"), None)
-
-    @property
-    def failed(self) -> Problem | None:
-        """Why it answered for no frame at all; an annotator that nobody asked has not failed."""
-        return self.problems[0] if self.problems and len(self.problems) >= self.asked else None
-
-    @property
-    def momentary(self) -> Problem | None:
-        """Why it answered for no frame, where another try may mend it."""
-        return self.failed if self.failed and self.failed.code in ("overloaded", "deadline") else None
-
-    def refusal(self) -> schemas.TaskResult | None:
-        """The answer of an annotator that has none."""
-        problem = self.unavailable or self.failed
-        return None if problem is None else refusal(problem)
-
-    def shortfall(self) -> str | None:
-        """What to say where some frames got no answer."""
-        if not self.problems:
-            return None
-        first = self.problems[0]
-        return f"{len(self.problems)} of {self.asked} frames got no answer: {first.code}: {first.detail}"
 
 
-def objects(findings: Findings) -> schemas.TaskResult:
+def objects(findings: VideoFindings) -> schemas.TaskResult:
     """Each label once, with its best moment and all its times."""
     labels = [
         _label(seen.best).model_copy(update={"times": [_occurrence(each) for each in seen.times]})
@@ -61,7 +31,7 @@ def objects(findings: Findings) -> schemas.TaskResult:
     return schemas.TaskResult(status="ok", labels=labels)
 
 
-def faces(findings: Findings) -> schemas.TaskResult:
+def faces(findings: VideoFindings) -> schemas.TaskResult:
     """Every occurrence is a label of its own: two faces called "unknown" may be two people."""
     return schemas.TaskResult(status="ok", labels=[_label(each) for each in in_time(findings.sightings)])
 
@@ -70,7 +40,7 @@ def verdicts(
     name: str, findings: Findings, scenes: Sequence[Scene], says_yes: Callable[[float], bool]
 ) -> schemas.TaskResult:
     """Of a yes-or-no annotator: a label for each scene of which it says yes; the score is that of the surest."""
-    scores = {number: seen.score or 0.0 for number, seen in sorted(findings.scenes.items())}
+    scores = {number: seen.score or 0.0 for number, seen in sorted(findings.seen.items())}
     best = max(scores.values(), default=0.0)
     fields = verdict(name, best, says_yes(best))
     fields["labels"] = [
@@ -90,7 +60,7 @@ def sentences(findings: Findings, scenes: Sequence[Scene]) -> schemas.TaskResult
         schemas.Label(
             label=label.label, confidence=label.confidence, start_s=scenes[number].start_s, end_s=scenes[number].end_s
         )
-        for number, seen in sorted(findings.scenes.items())
+        for number, seen in sorted(findings.seen.items())
         for label in seen.labels
     ]  # fmt: skip
     return schemas.TaskResult(status="ok", labels=labels)
@@ -102,7 +72,7 @@ def embeddings(findings: Findings, scenes: Sequence[Scene]) -> schemas.TaskResul
         schemas.SceneEmbedding(
             start_s=scenes[number].start_s, end_s=scenes[number].end_s, embedding=seen.vector.tolist()
         )
-        for number, seen in sorted(findings.scenes.items())
+        for number, seen in sorted(findings.seen.items())
         if seen.vector is not None
     ]  # fmt: skip
     return schemas.TaskResult(status="ok", embeddings=found)
