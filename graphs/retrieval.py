@@ -15,10 +15,10 @@ import numpy as np
 from deployments.replica import ship
 from graphs.calls import call
 from graphs.image import digest
-from serve_app.catalog import Catalog, Files, Filter, FoundMoment, NewContent, parse_filter, validate_id
+from serve_app.catalog import Catalog, Files, Filter, FoundPart, NewContent, parse_filter, validate_id
 from serve_app.errors import Problem
 from serve_app.media import images
-from serve_app.retrieval.hits import LEGACY, MODALITIES, Floats, Hits, Ids, Query, merge
+from serve_app.retrieval.hits import LEGACY, MODALITIES, PARTED, Floats, Hits, Ids, Query, merge
 from serve_app.retrieval.thresholds import Thresholds, resolve
 from serve_app.wire import schemas
 
@@ -26,7 +26,10 @@ log = logging.getLogger("mediaverse")
 
 SHARD_TIMEOUT_S = 20.0
 MORE_HITS = 4
-"""How many times the hits are asked for that did not show enough videos, since one video may hold many."""
+"""How many times the hits are asked for that did not show enough assets, since one asset may hold many."""
+
+Best = tuple[FoundPart, float]
+"""The part of an asset that is nearest to a query, and its cosine."""
 
 
 @dataclass(frozen=True)
@@ -159,44 +162,43 @@ class RetrievalGraph:
         least = {name: resolve(query.min_score, source, name, self.thresholds) for name in modalities}
         search = partial(self.find, vector, without_owner=query.username, among=among)
         found = await search(query.k, modalities=modalities)
-        rankings: dict[str, schemas.Ranking] = {
+        rankings: dict[str, Any] = {
             modality: await self.name(above(hits, least[modality]), filter)
             for modality, hits in found.hits.items()
-            if modality != "video"
+            if modality not in PARTED
         }
-        if "video" in modalities:
-            again = partial(search, modalities=("video",))
-            rankings["video"], found = await self._videos(found, query.k, least["video"], filter, again)
+        partly = found.partial
+        for modality in (name for name in modalities if name in PARTED):
+            again = partial(search, modalities=(modality,))
+            best, cut = await self._best_assets(found, modality, query.k, least[modality], filter, again)
+            rankings[modality] = RANKINGS[modality](best)
+            partly = partly or cut
         seconds = time.perf_counter() - started
-        return schemas.SearchResult(**rankings, partial=found.partial, truncated=truncated, time=seconds)
+        return schemas.SearchResult(**rankings, partial=partly, truncated=truncated, time=seconds)
 
-    async def _videos(
-        self, found: Found, k: int, least: float | None, filter: Filter | None,
+    async def _best_assets(
+        self, found: Found, modality: str, k: int, least: float | None, filter: Filter | None,
         search: Callable[[int], Awaitable[Found]],
-    ) -> tuple[schemas.VideoRanking, Found]:  # fmt: skip
-        """Each video once, at its best moment. Hits are asked for until they show ``k`` videos or there are no more.
+    ) -> tuple[list[Best], bool]:  # fmt: skip
+        """Each asset once, at its best part. Hits are asked for until they show ``k`` assets or there are no more.
 
-        Also gives what was found last, partial if any of the searches was.
+        Also whether one of the searches was partial.
         """
-        asked = k
+        asked, partly = k, found.partial
         while True:
-            hits = above(found.hits["video"], least)
-            best = await self._best_moments(hits, filter)
+            hits = above(found.hits[modality], least)
+            best = await self._best_parts(hits, filter)
             if len(best) >= k or len(hits.vids) < asked:
-                break
+                return best[:k], partly
             asked *= MORE_HITS
-            more = await search(asked)
-            found = Found(more.hits, found.partial or more.partial)
-        kept = best[:k]
-        moments = [schemas.Moment(start_s=moment.start_s, end_s=moment.end_s) for moment, _ in kept]
-        contents, scores = [moment.asset_id for moment, _ in kept], [score for _, score in kept]
-        return schemas.VideoRanking(contents=contents, scores=scores, moments=moments), found
+            found = await search(asked)
+            partly = partly or found.partial
 
-    async def _best_moments(self, hits: Hits, filter: Filter | None) -> list[tuple[FoundMoment, float]]:
-        """The best hit of each video and its score, best first; what was deleted meanwhile is left out."""
+    async def _best_parts(self, hits: Hits, filter: Filter | None) -> list[Best]:
+        """The best hit of each asset and its score, best first; what was deleted meanwhile is left out."""
         vids = hits.vids.tolist()
-        places = await asyncio.to_thread(self.places.catalog.vectors.latest_moments, vids, filter)
-        best: dict[str, tuple[FoundMoment, float]] = {}
+        places = await asyncio.to_thread(self.places.catalog.vectors.latest_parts, vids, filter)
+        best: dict[str, Best] = {}
         for vid, score in zip(vids, hits.scores.tolist(), strict=True):
             if vid in places:
                 best.setdefault(places[vid].asset_id, (places[vid], score))
@@ -205,6 +207,23 @@ class RetrievalGraph:
     def _among(self, filter: Filter, modalities: tuple[str, ...]) -> dict[str, Ids]:
         matching = self.places.catalog.vectors.matching
         return {modality: matching(filter, modality, self.places.revision) for modality in modalities}
+
+
+def _video_ranking(best: list[Best]) -> schemas.VideoRanking:
+    moments = [schemas.Moment(start_s=part.start_s, end_s=part.end_s) for part, _ in best]
+    return schemas.VideoRanking(**_ranking(best), moments=moments)
+
+
+def _shape_ranking(best: list[Best]) -> schemas.ShapeRanking:
+    return schemas.ShapeRanking(**_ranking(best), views=[part.part for part, _ in best])
+
+
+def _ranking(best: list[Best]) -> dict[str, Any]:
+    return {"contents": [part.asset_id for part, _ in best], "scores": [score for _, score in best]}
+
+
+RANKINGS: dict[str, Callable[[list[Best]], schemas.Ranking]] = {"video": _video_ranking, "shape3d": _shape_ranking}
+"""How what was found of a modality of parts is shown."""
 
 
 def nobody_else(user: str) -> str:

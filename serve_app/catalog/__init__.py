@@ -17,6 +17,7 @@ from serve_app.catalog.filters import Filter, parse_filter
 from serve_app.catalog.jobs import Jobs, LeaseLostError
 from serve_app.catalog.migrate import migrate
 from serve_app.catalog.people import People
+from serve_app.catalog.renditions import Renditions
 from serve_app.catalog.rows import (
     KINDS,
     STAGES,
@@ -25,7 +26,7 @@ from serve_app.catalog.rows import (
     Content,
     ContentAdded,
     FaceHit,
-    FoundMoment,
+    FoundPart,
     Job,
     KeptCrop,
     Known,
@@ -33,11 +34,13 @@ from serve_app.catalog.rows import (
     NewAsset,
     NewContent,
     NewFace,
+    NewRendition,
     Page,
     Person,
     PersonFace,
     PersonRow,
     Renamed,
+    Rendition,
     SeenFace,
     Stage,
     Tag,
@@ -56,7 +59,7 @@ __all__ = [
     "FaceHit",
     "Files",
     "Filter",
-    "FoundMoment",
+    "FoundPart",
     "Job",
     "KeptCrop",
     "Key",
@@ -66,11 +69,13 @@ __all__ = [
     "NewAsset",
     "NewContent",
     "NewFace",
+    "NewRendition",
     "Page",
     "Person",
     "PersonFace",
     "PersonRow",
     "Renamed",
+    "Rendition",
     "SeenFace",
     "Stage",
     "Tag",
@@ -91,6 +96,7 @@ class Catalog:
         self.annotations = Annotations(database)
         self.people = People(database, clock)
         self.faces = Faces(database)
+        self.renditions = Renditions(database, clock)
         self.jobs = Jobs(database, clock)
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, insert, select
 
-from serve_app.catalog import contents, jobs
+from serve_app.catalog import contents, jobs, renditions
 from serve_app.catalog.asset_rows import insert_assets, known_id, missing, taken
 from serve_app.catalog.checks import clean_error, validate_asset_id, validate_id, validate_limit, validate_text
 from serve_app.catalog.cursors import decode_cursor, encode_cursor
@@ -98,9 +98,10 @@ class Assets:
         return Page(tuple(items), more)
 
     def delete(self, asset_id: str) -> list[str]:
-        """Delete the asset, its contents, tags and annotations; cancel its jobs; tombstone vectors nobody shares.
+        """Delete the asset, its contents, renditions, tags and annotations, and cancel its jobs.
 
-        Gives the files to remove now that nothing refers to them. Raises Problem("not_found").
+        Vectors that nobody shares become tombstones. Gives the files to remove now that nothing refers to them.
+        Raises Problem("not_found").
         """
         known_id(asset_id)
 
@@ -111,6 +112,7 @@ class Assets:
             if file is None:
                 raise missing(asset_id)
             files = {file, *contents.remove_of_asset(connection, asset_id)}
+            files.update(renditions.remove_of_asset(connection, asset_id))
             connection.execute(delete(assets).where(assets.c.id == asset_id))
             return sorted(files)
 

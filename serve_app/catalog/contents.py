@@ -1,7 +1,7 @@
-"""Contents: what the indexes know of an asset, one a modality; of a video, one a moment.
+"""Contents: what the indexes know of an asset, one a modality; of a video, one a moment, of a mesh, one a view.
 
 An image asset has its picture and, when it is described, the description as text; a text asset has its text. A video
-has its description and, once it is annotated, its moments.
+has its description and, once it is annotated, its moments; a mesh has its description and its views.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
-from serve_app.catalog import moments, vectors
+from serve_app.catalog import parts, renditions, vectors
 from serve_app.catalog.asset_rows import insert_assets, known_id, missing, taken
 from serve_app.catalog.checks import validate_asset_id, validate_id
 from serve_app.catalog.engine import Clock, Database, next_number, next_numbers
@@ -71,8 +71,20 @@ class Contents:
         in which they were found: Problem("conflict") where the asset has another by now.
         Raises Problem("not_found") when the asset is gone, ValueError for moments that cannot be.
         """
+        return self._put_parts(asset_id, "video", parts.of_moments(found), sha256)
+
+    def put_views(self, asset_id: str, keys: Sequence[str], *, sha256: str | None = None) -> list[Content]:
+        """Make the views of these keys the asset's, numbered in this order, like ``put_moments`` in all else.
+
+        A key tells all by which one picture of a file differs from another, such as the place of the camera: equal
+        files of an owner share the vectors of views that have the same. ValueError for an empty key or two the same.
+        """
+        return self._put_parts(asset_id, "shape3d", parts.of_views(keys), sha256)
+
+    def _put_parts(
+        self, asset_id: str, modality: parts.Parted, found: Sequence[parts.Part], sha256: str | None
+    ) -> list[Content]:
         known_id(asset_id)
-        moments.check(found)
 
         def work(connection: Connection) -> list[Content]:
             asset = connection.execute(select(assets).where(assets.c.id == asset_id).with_for_update()).first()
@@ -80,7 +92,7 @@ class Contents:
                 raise missing(asset_id)
             if sha256 not in (None, asset.sha256):
                 raise Problem("conflict", f"the file of {asset_id[:128]!r} is another by now")
-            return moments.replace(connection, asset, found)
+            return parts.replace(connection, asset, modality, found)
 
         return self._database.write(work, ordered=True)
 
@@ -173,7 +185,9 @@ def _replace(connection: Connection, asset: Row[Any] | None, present: Row[Any], 
     obsolete = {present.file} - {None}
     if asset is not None and asset.kind == new.modality:
         obsolete.add(asset.file)
-        moments.replace(connection, asset, [])
+        for modality in parts.PARTED:
+            parts.replace(connection, asset, modality, [])
+        obsolete.update(renditions.remove_of_asset(connection, asset.id))
         values = {"media_type": new.media_type, "sha256": new.sha256, "bytes": new.bytes, "file": new.file}
         size = {"width": new.width, "height": new.height}
         connection.execute(update(assets).where(assets.c.id == new.asset_id).values(values | size))

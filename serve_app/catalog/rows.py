@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Kind = Literal["text", "image", "audio", "video", "video360", "shape3d"]
-Modality = Literal["text", "image", "video"]
+Modality = Literal["text", "image", "video", "shape3d"]
 StageName = Literal["annotate", "index", "preview", "adapt"]
 StageState = Literal["pending", "running", "ready", "failed", "skipped"]
 AssetState = Literal["processing", "ready", "failed"]
@@ -93,7 +93,8 @@ class Content:
     """One searchable content of an asset: bytes at ``file``, or ``text`` where it is the asset's description.
 
     A moment of a video (modality "video") is the ``part``-th of its file, from ``start_s`` to ``end_s``; its ``sha256``
-    is that of the text "<sha256 of the file>:<first frame>-<frame after the last>".
+    is that of the text "<sha256 of the file>:<first frame>-<frame after the last>". A view of a mesh (modality
+    "shape3d") is the ``part``-th of its file, and its ``sha256`` that of "<sha256 of the file>:view-<key of the view>".
     """
 
     asset_id: str
@@ -119,12 +120,36 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class FoundMoment:
-    """Whose a moment's vector is, and when it is seen there, in seconds."""
+class FoundPart:
+    """Whose a part's vector is, and which part of that asset; of a moment also when it is seen there, in seconds."""
 
     asset_id: str
-    start_s: float
-    end_s: float
+    part: int
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True)
+class NewRendition:
+    """A file made of an asset's own. ``file`` is its path in Files, ``name`` (``[A-Za-z0-9._-]``) the client's.
+
+    ``sha256`` is the hex digest of the file, ``bytes`` its size, ``width`` and ``height`` are pixels.
+    """
+
+    name: str
+    media_type: str
+    bytes: int
+    sha256: str
+    file: str
+    width: int | None
+    height: int | None
+
+
+@dataclass(frozen=True)
+class Rendition(NewRendition):
+    """One rendition of an asset; ``created_at`` is UTC."""
+
+    created_at: datetime
 
 
 @dataclass(frozen=True)

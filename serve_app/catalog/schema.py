@@ -195,6 +195,20 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
+renditions = Table(
+    "renditions",
+    metadata,
+    _of_asset(primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("media_type", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("file", Text, nullable=False),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("created_at", Utc, nullable=False),
+)
+
 idempotency = Table(
     "idempotency",
     metadata,

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exist
 
 from serve_app.catalog.engine import Database, next_number, next_numbers
 from serve_app.catalog.filters import Filter
-from serve_app.catalog.rows import Content, FoundMoment, Modality, VectorChange
+from serve_app.catalog.rows import Content, FoundPart, Modality, VectorChange
 from serve_app.catalog.schema import assets, contents, counters, vectors
 
 T = TypeVar("T")
@@ -106,17 +106,17 @@ class Vectors:
             ranked = ranked.join(assets, assets.c.id == contents.c.asset_id).where(filter.condition())
         return dict(self._first(ranked, vids))
 
-    def latest_moments(self, vids: Iterable[int], filter: Filter | None = None) -> dict[int, FoundMoment]:
-        """For each vector of a moment where it is: in the latest asset (of those that fit ``filter``) that has it.
+    def latest_parts(self, vids: Iterable[int], filter: Filter | None = None) -> dict[int, FoundPart]:
+        """For each vector of a part where it is: in the latest asset (of those that fit ``filter``) that has it.
 
         Vectors without one are left out. The latest asset is the one added last, whichever was annotated first.
         """
-        columns = (vectors.c.vid, contents.c.asset_id, contents.c.start_s, contents.c.end_s)
+        columns = (vectors.c.vid, contents.c.asset_id, contents.c.part, contents.c.start_s, contents.c.end_s)
         ranked = select(*columns, _place(assets.c.ordinal)).join(contents, _same_key())
         ranked = ranked.join(assets, assets.c.id == contents.c.asset_id)
         if filter is not None:
             ranked = ranked.where(filter.condition())
-        return {vid: FoundMoment(*rest) for vid, *rest in self._first(ranked, vids)}
+        return {vid: FoundPart(*rest) for vid, *rest in self._first(ranked, vids)}
 
     def _first(self, ranked: Select[Any], vids: Iterable[int]) -> Iterator[tuple[Any, ...]]:
         """The rows of ``ranked`` whose last column, the place, is 1, without that column."""

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
-MODALITIES = ("text", "image", "video")
-"""Each has an index of its own. A video stands in its index with a vector a moment, the others with one."""
+MODALITIES = ("text", "image", "video", "shape3d")
+"""Each has an index of its own. Texts and pictures stand in theirs with one vector."""
+PARTED = ("video", "shape3d")
+"""Those of which an asset has a vector a part: a video one a moment, a 3D asset one a view."""
 LEGACY = ("text", "image")
 """Those of which the answers to existing nodes tell."""
 

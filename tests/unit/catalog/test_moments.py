@@ -12,7 +12,7 @@ from catalog_samples import REVISION, picture, posted, sha, vector
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve_app.catalog import Catalog, Content, FoundMoment, Key, Moment, Tag, parse_filter, vectors
+from serve_app.catalog import Catalog, Content, FoundPart, Key, Moment, Tag, parse_filter, vectors
 from serve_app.errors import Problem
 
 CUTS = [0, 25, 60, 75]
@@ -90,17 +90,17 @@ def test_equal_files_of_an_owner_share_vectors_and_show_the_asset_added_last(cat
         index(catalog, *catalog.contents.put_moments(asset_id, moments(*CUTS)))
     vids = list(state(catalog))
     assert len(vids) == 6
-    found = catalog.vectors.latest_moments(vids)
+    found = catalog.vectors.latest_parts(vids)
     assert [found[vid] for vid in vids[:3]] == [
-        FoundMoment("new", 0, 1), FoundMoment("new", 1, 2.4), FoundMoment("new", 2.4, 3),
+        FoundPart("new", 0, 0, 1), FoundPart("new", 1, 1, 2.4), FoundPart("new", 2, 2.4, 3),
     ]  # fmt: skip
     assert {found[vid].asset_id for vid in vids[3:]} == {"ben"}
     catalog.annotations.put("old", "object_detection", {}, [Tag("object", "dog")])
     dogs = parse_filter("object:dog")
-    assert {each.asset_id for each in catalog.vectors.latest_moments(vids, dogs).values()} == {"old"}
+    assert {each.asset_id for each in catalog.vectors.latest_parts(vids, dogs).values()} == {"old"}
     assert sorted(catalog.vectors.matching(dogs, "video", REVISION)) == vids[:3]
     catalog.assets.delete("new")
-    assert {each.asset_id for each in catalog.vectors.latest_moments(vids).values()} == {"old", "ben"}
+    assert {each.asset_id for each in catalog.vectors.latest_parts(vids).values()} == {"old", "ben"}
     assert all(state(catalog).values())
     catalog.assets.delete("old")
     assert [state(catalog)[vid] for vid in vids] == [False] * 3 + [True] * 3
@@ -163,7 +163,7 @@ def test_more_moments_than_a_query_takes(catalog: Catalog, monkeypatch: pytest.M
     keys = [Key(each.owner, each.modality, each.sha256) for each in put]
     assert catalog.vectors.put_many([(key, vector(1)) for key in keys[:10]], REVISION) == list(range(1, 11))
     assert catalog.vectors.put_many([(key, vector(1)) for key in keys[5:]], REVISION) == [*range(6, 61)]
-    assert len(catalog.vectors.latest_moments(state(catalog))) == 60
+    assert len(catalog.vectors.latest_parts(state(catalog))) == 60
     catalog.contents.put_moments("a", moments(*range(20, 51)))
     assert sum(state(catalog).values()) == 30
     catalog.assets.delete("a")
@@ -191,7 +191,7 @@ def test_any_history_leaves_the_vectors_of_the_moments_that_are(url: str, histor
         index(catalog, *catalog.contents.put_moments(asset_id, now[asset_id]))
     alive = {("ben" if id == "c" else "anna", each.start_frame, each.end_frame) for id in now for each in now[id]}
     assert catalog.vectors.count(REVISION, "video") == len(alive)
-    found = catalog.vectors.latest_moments([vid for vid, live in state(catalog).items() if live])
+    found = catalog.vectors.latest_parts([vid for vid, live in state(catalog).items() if live])
     assert len(found) == len(alive)
     shown = {(each.asset_id, each.start_s, each.end_s) for each in found.values()}
     assert shown <= {(id, each.start_s, each.end_s) for id in now for each in now[id]}

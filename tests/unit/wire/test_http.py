@@ -270,7 +270,7 @@ def test_videos_are_found_by_their_moments(http, fake, monkeypatch):
     monkeypatch.setattr(fake, "search_text", search_text)
     answer = http.post("/v1/search", json={"text": "a red cube"}).json()
     assert answer["video"] == {"contents": ["v"], "scores": [0.5], "moments": [{"start_s": 4.2, "end_s": 9.8}]}
-    assert fake.asked[0][1].modalities == ["text", "image", "video"]
+    assert fake.asked[0][1].modalities == ["text", "image", "video", "shape3d"]
 
 
 def test_search_by_text_and_by_picture(http, fake):
