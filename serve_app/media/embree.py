@@ -6,7 +6,9 @@ is no clipping and no z-buffer that could fight. Transparent surfaces are met by
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.int64]
 
+MAX_THREADS = 4
 _CHUNK = 1 << 17
-"""Rays cast at once: casting holds Python's lock, and its answers take 36 bytes a ray."""
+"""Rays cast at once; they and what they meet take about 80 bytes a ray."""
 _STEP = 1e-5
 """How far behind a surface a ray is cast on, in the world's units; meshes have radius 1."""
 
@@ -69,22 +72,30 @@ class _Scene:
 
 
 class EmbreeRenderer:
-    """Draws on the CPU. Casting takes one core, shading what torch is given."""
+    """Draws on the CPU, a view a thread; casting and shading both leave Python's lock to others."""
 
     name = "embree"
 
-    def __init__(self, lighting: Lighting | None = None) -> None:
+    def __init__(self, lighting: Lighting | None = None, threads: int | None = None) -> None:
+        """``threads`` views are drawn at a time, each with about 100 MiB at 1024 pixels; by default one a core, at
+        most ``MAX_THREADS``."""
         self._lighting = lighting
+        self._threads = threads or min(MAX_THREADS, len(os.sched_getaffinity(0)))
 
     def render(self, mesh: Mesh, cameras: Sequence[Camera], style: Style) -> Views:
         """Draws ``mesh`` once a camera; see ``Renderer``."""
         surface, scene, face_planes = Surface(mesh), _Scene(mesh), planes(mesh)
         shape = (len(cameras), style.size, style.size)
         views = Views(np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.float32))
-        for number, camera in enumerate(cameras):
+
+        def draw(number: int) -> None:
+            camera = cameras[number]
             canvas = Canvas(surface, camera, style, self._lighting)
             _View(mesh, scene, drawn(mesh, face_planes, camera, style), camera, style.size).paint(canvas)
             views.colour[number], views.alpha[number], views.depth[number] = canvas.finish()
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(draw, range(len(cameras))))
         return views
 
 
@@ -95,21 +106,21 @@ class _View:
         self._mesh, self._all, self._kept, self._size = mesh, scene, kept, size
         self._front: _Scene | None = None
         self._axes = basis(camera)
+        self._eye = self._axes.eye.astype(np.float32)
 
     def paint(self, canvas: Canvas) -> None:
-        for pixels in self._pixels():
-            directions = self._directions(pixels)
-            origins = np.broadcast_to(self._axes.eye.astype(np.float32), directions.shape).copy()
+        for pixels, directions in self._rays():
+            origins = np.broadcast_to(self._eye, directions.shape).copy()
             reached = np.zeros(len(pixels), np.float32)
             for _ in range(MAX_LAYERS):
                 hits = self._cast(origins, directions)
                 if not len(hits.rays):
                     break
-                reached = reached[hits.rays] + hits.depth
-                pixels, directions = pixels[hits.rays], directions[hits.rays]
-                open_ = canvas.paint(_fragments(pixels, hits, reached)).numpy()
-                pixels, directions, reached = pixels[open_], directions[open_], reached[open_] + _STEP
-                origins = self._axes.eye.astype(np.float32) + directions * reached[:, None]
+                pixels, reached = pixels[hits.rays], reached[hits.rays] + hits.depth
+                onwards = canvas.paint(_fragments(pixels, hits, reached)).numpy()
+                pixels, reached = pixels[onwards], reached[onwards] + _STEP
+                directions = directions[hits.rays[onwards]]
+                origins = self._eye + directions * reached[:, None]
 
     def _cast(self, origins: Floats, directions: Floats) -> _Hits:
         """The nearest hits of faces that may be seen. Few meshes show a face from its culled side, so the scene
@@ -124,20 +135,20 @@ class _View:
         more = self._front.cast(origins[again], directions[again])
         return _joined(hits[good], _Hits(again[more.rays], more.faces, more.barycentrics, more.depth))
 
-    def _pixels(self) -> Iterator[Pixels]:
-        """The pixels that the mesh's bounding box in the picture covers, in chunks."""
-        left, top, right, bottom = window(self._axes, self._mesh.vertices, self._size)
-        rows_at_once = max(1, _CHUNK // max(1, right - left))
-        for row in range(top, bottom, rows_at_once):
-            rows = np.arange(row, min(row + rows_at_once, bottom), dtype=np.int64)
-            yield (rows[:, None] * self._size + np.arange(left, right, dtype=np.int64)).ravel()
-
-    def _directions(self, pixels: Pixels) -> Floats:
-        """float32 [K, 3]: through the pixels' centres, of length 1 along the optical axis, so that depth is theirs."""
-        axes, step = self._axes, 2 * self._axes.half / self._size
-        x = (pixels % self._size + 0.5) * step - axes.half
-        y = axes.half - (pixels // self._size + 0.5) * step
-        return np.asarray(axes.forward + x[:, None] * axes.right + y[:, None] * axes.up, np.float32)
+    def _rays(self) -> Iterator[tuple[Pixels, Floats]]:
+        """Pixels int64 [K] that the mesh's bounding box in the picture covers, and float32 [K, 3] through their
+        centres, of length 1 along the optical axis, so that distances along a ray are depths; in chunks of rows."""
+        axes, size = self._axes, self._size
+        left, top, right, bottom = window(axes, self._mesh.vertices, size)
+        places = ((np.arange(size) + 0.5) * 2 / size - 1) * axes.half
+        across = (places[left:right, None] * axes.right).astype(np.float32)
+        columns = np.arange(left, right, dtype=np.int64)
+        at_once = max(1, _CHUNK // max(1, right - left))
+        for first in range(top, bottom, at_once):
+            rows = np.arange(first, min(first + at_once, bottom), dtype=np.int64)
+            down = (axes.forward - places[rows, None] * axes.up).astype(np.float32)
+            directions = (down[:, None] + across[None]).reshape(-1, 3)
+            yield (rows[:, None] * size + columns).ravel(), directions
 
 
 def window(axes: Basis, vertices: Floats, size: int) -> tuple[int, int, int, int]:

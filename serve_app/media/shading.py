@@ -88,11 +88,11 @@ class Surface:
 
         faces, weights = fragments.faces, fragments.barycentrics
         which = torch.zeros_like(faces) if self.materials is None else self.materials[faces]
-        base = self.tints[which]
+        base = self.tints.index_select(0, which)
         if self.colours is not None:
-            base = base * (_mixed(self.colours[faces].float(), weights) / 255)
+            base = base * (_mixed(self.colours.index_select(0, faces).float(), weights) / 255)
         if self.uvs is not None and self.atlas is not None:
-            base = base * self.atlas.sample(which, _mixed(self.uvs[faces], weights))
+            base = base * self.atlas.sample(which, _mixed(self.uvs.index_select(0, faces), weights))
         if self.opaque:
             return base
         mode, alpha = self.alphas[which], base[:, 3]
@@ -104,11 +104,11 @@ class Surface:
         """float32 [K, 3]: unit normals, on the side of their face that ``eye`` is on."""
         import torch
 
-        planes = self.planes[faces]
+        planes = self.planes.index_select(0, faces)
         side = torch.where(planes[:, :3] @ eye >= planes[:, 3], 1.0, -1.0)
         if self.normals is None:
             return planes[:, :3] * side[:, None]
-        normals = torch.nn.functional.normalize(_mixed(self.normals[faces], weights), dim=1)
+        normals = torch.nn.functional.normalize(_mixed(self.normals.index_select(0, faces), weights), dim=1)
         turn = torch.where((normals * planes[:, :3]).sum(dim=1) * side >= 0, 1.0, -1.0)
         return normals * turn[:, None]
 
@@ -141,8 +141,8 @@ class Canvas:
 
         base = self._surface.base(fragments)
         normals = self._surface.facing(fragments.faces, fragments.barycentrics, self._eye)
-        light = self._lighting.ambient + (normals @ self._lights).clamp(min=0).sum(dim=1)
-        colour = (base[:, :3] * light[:, None]).clamp(0, 1)
+        light = (normals @ self._lights).clamp_(min=0).sum(dim=1).add_(self._lighting.ambient)
+        colour = (base[:, :3] * light[:, None]).clamp_(0, 1)
         pixels = fragments.pixels
         if self._surface.opaque:
             self.colour[pixels], self.through[pixels], self.depth[pixels] = colour, 0.0, fragments.depth
@@ -245,7 +245,10 @@ class _Atlas:
 
 def _mixed(corners: Tensor, weights: Tensor) -> Tensor:
     """float32 [K, C]: the corners' values [K, 3 * C], weighted."""
-    return (corners.view(len(corners), 3, -1) * weights[:, :, None]).sum(dim=1)
+    width = corners.shape[1] // 3
+    mixed = corners[:, :width] * weights[:, :1]
+    mixed.addcmul_(corners[:, width : 2 * width], weights[:, 1:2])
+    return mixed.addcmul_(corners[:, 2 * width :], weights[:, 2:])
 
 
 def _lights(lighting: Lighting, axes: Basis) -> Tensor:
