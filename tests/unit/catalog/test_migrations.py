@@ -11,7 +11,7 @@ from catalog_samples import vector
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from serve_app.catalog import Catalog, Moment
+from serve_app.catalog import Catalog, Moment, NewRendition
 from serve_app.catalog.migrate import _config
 from serve_app.catalog.schema import metadata
 
@@ -39,9 +39,9 @@ UPDATE counters SET value = 1 WHERE name = 'seq'
 """
 
 
-@pytest.fixture
-def first_version(empty_url: str) -> str:
-    """The URL of a catalog as version 0001 left it, with a film, a described picture, a vector and a job."""
+@pytest.fixture(params=["0001", "0004"])
+def earlier_version(request: pytest.FixtureRequest, empty_url: str) -> str:
+    """The URL of a catalog of an earlier version, with a film, a described picture, a vector and a job of 0001."""
     engine = create_engine(empty_url)
     config = _config()
     with engine.begin() as connection:
@@ -51,12 +51,13 @@ def first_version(empty_url: str) -> str:
             values = {"file": "f" * 64, "words": WORDS, "data": vector(1).tobytes()}
             used = {name: value for name, value in values.items() if f":{name}" in statement}
             connection.execute(text(statement), used)
+        command.upgrade(config, request.param)
     engine.dispose()
     return empty_url
 
 
-def test_the_rows_of_an_earlier_version_are_kept_and_used(first_version: str) -> None:
-    catalog = Catalog.open(first_version)
+def test_the_rows_of_an_earlier_version_are_kept_and_used(earlier_version: str) -> None:
+    catalog = Catalog.open(earlier_version)
     film, dog = (catalog.contents.of_asset(id) for id in ("film", "dog"))
     assert [(row.modality, row.part, row.sha256, row.text, row.file, row.ordinal) for row in film + dog] == [
         ("text", 0, WORDS, "A film", None, 1),
@@ -73,14 +74,18 @@ def test_the_rows_of_an_earlier_version_are_kept_and_used(first_version: str) ->
     assert catalog.jobs.renew(job, 10, 0.5, {"stage": "annotate", "frames": 12}).detail is not None
     moments = catalog.contents.put_moments("film", [Moment(0, 1, 0, 25), Moment(1, 2, 25, 50)])
     assert [moment.ordinal for moment in moments] == [4, 5]
-    catalog.assets.delete("film")
+    thumbnail = NewRendition("thumbnail.png", "image/png", 7, "1" * 64, "bb/thumbnail", 512, 512)
+    assert catalog.renditions.put("film", [thumbnail]) == []
+    views = catalog.contents.put_views("dog", ["0,0", "0,90"])
+    assert [(view.modality, view.part, view.ordinal) for view in views] == [("shape3d", 0, 6), ("shape3d", 1, 7)]
+    assert catalog.assets.delete("film") == ["aa/film", "bb/thumbnail"]
     assert catalog.contents.of_asset("film") == []
     catalog.close()
 
 
-def test_a_migrated_catalog_has_the_tables_of_a_new_one(first_version: str) -> None:
-    Catalog.open(first_version).close()
-    engine = create_engine(first_version)
+def test_a_migrated_catalog_has_the_tables_of_a_new_one(earlier_version: str) -> None:
+    Catalog.open(earlier_version).close()
+    engine = create_engine(earlier_version)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     key = inspect(engine).get_pk_constraint("contents")["constrained_columns"]
@@ -95,10 +100,14 @@ def test_a_migrated_catalog_has_the_tables_of_a_new_one(first_version: str) -> N
         "VALUES ('dog', 'image', NULL, 'anna', 'x', 'f', NULL, 9)",
     ):
         assert refused(engine, f"INSERT INTO contents {COLUMNS} {wrong}"), wrong
+    row = "'image/png', 7, 'x', 'f', '2026-01-02 03:04:05')"
+    for wrong in (f"('cat', 'a.png', {row}", f"('dog', NULL, {row}", f"('dog', 'a.png', {row}, ('dog', 'a.png', {row}"):
+        assert refused(engine, f"INSERT INTO renditions {RENDITION} VALUES {wrong}"), wrong
     engine.dispose()
 
 
 COLUMNS = "(asset_id, modality, part, owner, sha256, file, text, ordinal)"
+RENDITION = "(asset_id, name, media_type, bytes, sha256, file, created_at)"
 
 
 def refused(engine: Engine, statement: str) -> bool:

@@ -58,6 +58,7 @@ def cancel(catalog: Catalog, asset_id: str) -> None:
 def cut(catalog: Catalog, asset_id: str, pieces: int) -> None:
     moments = [Moment(part, part + 1, 9 * part, 9 * part + 9) for part in range(pieces)]
     contents = catalog.contents.put_moments(asset_id, moments)
+    contents += catalog.contents.put_views(asset_id, [f"{part}" for part in range(2 * pieces)])
     keys = [Key(content.owner, content.modality, content.sha256) for content in contents]
     catalog.vectors.put_many([(key, vector(2)) for key in keys], REVISION)
 

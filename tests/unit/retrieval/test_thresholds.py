@@ -13,7 +13,7 @@ from serve_app.retrieval.thresholds import resolve
 @pytest.mark.parametrize(
     ("query", "result", "least"),
     [("text", "image", 0.24), ("image", "text", 0.23), ("text", "text", 0.60), ("image", "image", None),
-     ("text", "video", None)],
+     ("text", "video", None), ("text", "shape3d", 0.24), ("image", "shape3d", None)],
 )  # fmt: skip
 def test_auto_takes_the_reports_figures(query: str, result: str, least: float | None) -> None:
     assert resolve("auto", query, result) == least
