@@ -117,6 +117,16 @@ def decode(data: bytes, max_side: int | None = None) -> Picture:
     return Picture(pixels, opened.info.width, opened.info.height)
 
 
+def decode_with_alpha(data: bytes, max_side: int) -> NDArray[np.uint8]:
+    """uint8 [H, W, 4], RGBA as it stands in the file, not turned by EXIF. Bounds and faults as of :func:`decode`."""
+    with _problems():
+        image = _open(data).image
+        _draft(image, max_side)
+        image.load()
+        _check_size(image.size, MAX_PIXELS)
+        return np.array(_shrink(_eight_bit(image).convert("RGBA"), max_side))
+
+
 def _open(data: bytes) -> _Opened:
     if not data:
         raise Problem("undecodable_media", "the picture is empty: 0 bytes")

@@ -1,0 +1,106 @@
+"""Mesh files of the common formats, told by their content, as one mesh that is ready to be drawn.
+
+Parsers of hostile files may hang or eat the memory of their process: services call ``mesh_process.load``, which runs
+this in a child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from serve_app.errors import Problem
+from serve_app.media.mesh_assembly import assemble
+from serve_app.media.mesh_formats import Companions, read_off, read_ply, read_stl
+from serve_app.media.mesh_gltf import read_glb, read_gltf
+from serve_app.media.mesh_obj import read_obj
+from serve_app.media.mesh_parts import MeshLimits, Model
+from serve_app.media.meshes import Mesh
+from serve_app.media.sniff import sniff
+
+Up = Literal["y", "z"]
+Reader = Callable[[bytes, Companions, MeshLimits], Model]
+
+FORMATS: dict[str, str] = {
+    "model/gltf-binary": "glb",
+    "model/gltf+json": "gltf",
+    "model/obj": "obj",
+    "model/ply": "ply",
+    "model/off": "off",
+    "model/stl": "stl",
+}
+"""Media type -> format, the first preferred where an archive holds several."""
+_READERS: dict[str, Reader] = {
+    "glb": read_glb, "gltf": read_gltf, "obj": read_obj, "ply": read_ply, "off": read_off, "stl": read_stl,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MeshFacts:
+    """What a file holds."""
+
+    media_type: str
+    """Of the upload."""
+    format: str
+    """Of the mesh in it, a value of ``FORMATS``."""
+    triangles: int
+    vertices: int
+    points: int
+    """Of a cloud, which is drawn as triangles."""
+    bodies: int
+    size: tuple[float, float, float]
+    """Extents x, y, z in the file's units, Y up."""
+    textured: bool
+    notes: tuple[str, ...] = ()
+    """What was left out or guessed, for people."""
+
+
+@dataclass(frozen=True)
+class LoadedMesh:
+    mesh: Mesh
+    """About the origin, in the unit sphere, Y up."""
+    facts: MeshFacts
+
+
+def read_mesh(path: str, limits: MeshLimits, up: Up | None = None) -> LoadedMesh:
+    """The mesh in the file at ``path``; ``up`` is the axis that points up there where it is not the format's.
+
+    Raises ``Problem``: ``unsupported_media``, ``too_large`` or ``undecodable_media``.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    media_type = sniff(data)
+    form = FORMATS.get(media_type or "")
+    if media_type is None or form is None:
+        raise Problem("unsupported_media", f"{media_type or 'unknown content'} is not a mesh that is read here")
+    model = parse(form, data, lambda name: None, limits)
+    return loaded(model, media_type, form, limits, up)
+
+
+def parse(form: str, data: bytes, files: Companions, limits: MeshLimits) -> Model:
+    """The parts of a file. Whatever a parser raises on odd bytes becomes a ``Problem``."""
+    try:
+        return _READERS[form](data, files, limits)
+    except (Problem, MemoryError):
+        raise
+    except Exception as error:
+        what = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise Problem("undecodable_media", f"the {form.upper()} is malformed: {what}") from error
+
+
+def loaded(model: Model, media_type: str, form: str, limits: MeshLimits, up: Up | None) -> LoadedMesh:
+    z_up = up == "z" if up else form == "stl"
+    mesh, size = assemble(model, z_up, limits)
+    facts = MeshFacts(
+        media_type=media_type,
+        format=form,
+        triangles=len(mesh.faces),
+        vertices=len(mesh.vertices),
+        points=model.points,
+        bodies=model.bodies,
+        size=size,
+        textured=any(material.texture is not None for material in mesh.materials),
+        notes=model.notes,
+    )
+    return LoadedMesh(mesh, facts)

@@ -1,0 +1,117 @@
+"""Wavefront OBJ, parsed by trimesh, with the materials of its MTL files."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from serve_app.media.mesh_formats import Companions, check_count, part_of
+from serve_app.media.mesh_parts import Instance, MeshLimits, Model, broken
+from serve_app.media.mesh_textures import Textures
+from serve_app.media.meshes import Bytes, Material
+
+MAX_MATERIALS = 10_000
+_LINE = re.compile(r"^[ \t]*(newmtl|Kd|d|Tr|map_Kd|map_d)[ \t]+(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_OPTION = re.compile(
+    r"-(?:blend[uv]|cc|clamp|imfchan|texres|bm|boost|type|mm|[ost])(?:[ \t]+(?:on|off|[-+.\de]+))+[ \t]+"
+)
+
+
+@dataclass
+class _Mtl:
+    """What is drawn of one ``newmtl``."""
+
+    kd: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    opacity: float = 1.0
+    image: str | None = None
+
+
+def read_obj(data: bytes, files: Companions, limits: MeshLimits) -> Model:
+    """Surfaces by material, or a cloud where there are points and no faces."""
+    from trimesh.exchange.obj import load_obj
+
+    check_count(data.count(b"\nf "), limits)
+    textures = Textures(1, limits)
+    mtls = _read_mtls(data, files, textures)
+    textures = Textures(sum(mtl.image is not None for mtl in mtls.values()), limits, textures.notes)
+    parsed = load_obj(io.BytesIO(data), resolver=_names_alone(mtls))
+    parts = list(parsed["geometry"].values()) if "geometry" in parsed else [parsed]
+    if not parts:
+        raise broken("obj", "has no vertices")
+    instances = []
+    for part in parts:
+        name = getattr(getattr(part.get("visual"), "material", None), "name", None)
+        material = _material(mtls[name], files, textures) if name in mtls else Material()
+        instances.append(Instance(part_of(part, material)))
+    return Model(tuple(instances), notes=tuple(textures.notes))
+
+
+def _names_alone(mtls: dict[str, _Mtl]) -> defaultdict[str, bytes]:
+    """What trimesh finds for every name: an MTL that has nothing but names, as the rest is read here."""
+    text = "".join(f"newmtl {name}\n" for name in mtls).encode()
+    return defaultdict(lambda: text)
+
+
+def _read_mtls(data: bytes, files: Companions, textures: Textures) -> dict[str, _Mtl]:
+    """The materials of all libraries that the file names; a line may name several, or one with spaces."""
+    mtls: dict[str, _Mtl] = {}
+    for line in dict.fromkeys(re.findall(rb"^[ \t]*mtllib[ \t]+(\S.*?)[ \t\r]*$", data, re.MULTILINE)):
+        whole = line.decode(errors="replace")
+        for name in [whole] if files(whole) is not None else whole.split():
+            text = files(name)
+            if text is None:
+                textures.note(f"material file {name[-100:]} is missing: drawn without")
+            else:
+                _parse_mtl(text.decode(errors="replace").replace("\r", "\n"), mtls)
+    return mtls
+
+
+def _parse_mtl(text: str, mtls: dict[str, _Mtl]) -> None:
+    current = _Mtl()
+    for match in _LINE.finditer(text):
+        key, value = match[1].lower(), match[2]
+        if key == "newmtl":
+            if len(mtls) >= MAX_MATERIALS:
+                raise broken("obj", f"has more than {MAX_MATERIALS:,} materials")
+            current = mtls[" ".join(value.split())] = _Mtl()
+        elif key == "kd":
+            numbers = _numbers(value)
+            if len(numbers) in (1, 3):
+                red, green, blue = numbers * 3 if len(numbers) == 1 else numbers
+                current.kd = red, green, blue
+        elif key in ("d", "tr"):
+            numbers = _numbers(value.replace("-halo", ""))
+            if numbers:
+                current.opacity = numbers[0] if key == "d" else 1 - numbers[0]
+        elif key == "map_kd":
+            current.image = _OPTION.sub("", value)
+
+
+def _numbers(text: str) -> list[float]:
+    """Those that ``text`` begins with, within 0 to 1."""
+    found: list[float] = []
+    for word in text.split():
+        try:
+            value = float(word)
+        except ValueError:
+            break
+        found.append(min(max(value, 0.0), 1.0) if value == value else 1.0)
+    return found
+
+
+def _material(mtl: _Mtl, files: Companions, textures: Textures) -> Material:
+    texture = textures.decode(mtl.image, files(mtl.image)) if mtl.image else None
+    see_through = mtl.opacity < 1 or (texture is not None and _has_holes(texture))
+    # A diffuse colour of black under a texture is a common fault of exporters; viewers show the texture.
+    kd = (1.0, 1.0, 1.0) if texture is not None and not any(mtl.kd) else mtl.kd
+    return Material((*kd, mtl.opacity), texture, "blend" if see_through else "opaque")
+
+
+def _has_holes(texture: Bytes) -> bool:
+    """Whether a texture's alpha says something: not all one value."""
+    alpha = texture[:, :, 3]
+    return bool(alpha.min() < 255 and np.ptp(alpha) > 0)
