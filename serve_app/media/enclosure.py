@@ -7,7 +7,6 @@ on the front of its triangle. A solid shows nothing but backs to an eye within i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +18,7 @@ from serve_app.media.cameras import ring as around
 from serve_app.media.meshes import Floats, Ints, Mesh
 from serve_app.media.rays import Rays
 from serve_app.media.rendering import Camera, Vector
-from serve_app.media.rooms import Spot, free_place, stage
+from serve_app.media.rooms import Spot, free_places, stage
 
 Flags = NDArray[np.bool_]
 
@@ -30,7 +29,7 @@ NEAR = 2e-3
 ONLY_INSIDE = 0.12
 """Share of the points that only someone inside sees, from which it is worth looking from there."""
 MOSTLY_INSIDE = 0.4
-"""Share of the points seen from one place inside, from which it is worth it even where they are seen from outside."""
+"""Share of the points seen from a place with walls on some sides, from which it is worth it."""
 UNSEEN = 0.1
 """Share of the points seen from outside, below which nothing is worth looking at from there."""
 FURNISHED = 0.04
@@ -64,6 +63,8 @@ class Rings:
     azimuths_deg: tuple[float, ...] = AZIMUTHS_DEG
     field_deg: float = 60.0
     inside_field_deg: float = 75.0
+    inside_elevation_deg: float = -15.0
+    """Slightly down, where the furniture is."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def views_of(mesh: Mesh, rings: Rings | None = None) -> tuple[NamedCamera, ...]:
     rings = rings or Rings()
     found = judge(mesh)
     outside = outside_ring(rings) if found.kind != "inside" else ()
-    inside = ring(found.place, rings.azimuths_deg, rings.inside_field_deg, found.up) if found.place else ()
+    inside = ring(found.place, rings, found.up) if found.place else ()
     return (*outside, *inside)
 
 
@@ -108,9 +109,12 @@ def judge(mesh: Mesh) -> Enclosure:
     rays = Rays(mesh)
     if not rays.areas.any():
         return Enclosure("outside", None, "it has no surface")
-    found = free_place(rays, mesh)
-    verdict = _weigh(rays, mesh, *found) if found else Enclosure("outside", None, "no place in it is within walls")
-    if verdict.kind == "outside" and (floor := stage(mesh)) is not None:
+    verdict = Enclosure("outside", None, "no place in it is within walls")
+    for spot in free_places(rays, mesh):
+        verdict = _weigh(rays, mesh, spot)
+        if verdict.kind != "outside":
+            return verdict
+    if (floor := stage(mesh)) is not None:
         return Enclosure("both", floor.place, "things stand on a floor without walls: perhaps a room", floor.up)
     return verdict
 
@@ -124,27 +128,30 @@ def outside_ring(rings: Rings) -> tuple[NamedCamera, ...]:
     )
 
 
-def ring(
-    place: Vector, azimuths_deg: Sequence[float] = AZIMUTHS_DEG, field_deg: float = 75.0, up: Vector = (0.0, 1.0, 0.0)
-) -> tuple[NamedCamera, ...]:
-    """Cameras at ``place`` that look outward, level, in all directions; with Z up azimuth 0 is -Y."""
+def ring(place: Vector, rings: Rings, up: Vector = (0.0, 1.0, 0.0)) -> tuple[NamedCamera, ...]:
+    """Cameras at ``place`` that look outward in all directions; where Z is up azimuth 0 is -Y."""
+    elevation = rings.inside_elevation_deg
     return tuple(
-        NamedCamera(Camera(place, _from(place, azimuth, up), up, field_deg), azimuth, 0.0, inside=True)
-        for azimuth in azimuths_deg
+        NamedCamera(
+            Camera(place, _ahead(place, azimuth, elevation, up), up, rings.inside_field_deg), azimuth, elevation, True
+        )
+        for azimuth in rings.azimuths_deg
     )
 
 
-def _from(place: Vector, azimuth_deg: float, up: Vector) -> Vector:
-    x, _, z = direction(azimuth_deg, 0.0)
-    return (place[0] + x, place[1], place[2] + z) if up[1] else (place[0] + x, place[1] - z, place[2])
+def _ahead(place: Vector, azimuth_deg: float, elevation_deg: float, up: Vector) -> Vector:
+    x, y, z = direction(azimuth_deg, elevation_deg)
+    if not up[1]:
+        y, z = -z, y
+    return place[0] + x, place[1] + y, place[2] + z
 
 
-def _weigh(rays: Rays, mesh: Mesh, spot: Spot, airy: bool) -> Enclosure:
-    seen = _evidence(rays, mesh, spot, airy)
+def _weigh(rays: Rays, mesh: Mesh, spot: Spot) -> Enclosure:
+    seen = _evidence(rays, mesh, spot)
     shares = f"{seen.inside:.0%} of it is seen from inside, {seen.only_inside:.0%} only from there"
-    if seen.only_inside < ONLY_INSIDE and not (airy and seen.inside >= MOSTLY_INSIDE):
+    if seen.only_inside < ONLY_INSIDE if spot.walled else seen.inside < MOSTLY_INSIDE:
         return Enclosure("outside", None, f"{shares}: as of a solid")
-    if airy and not spot.roofed and seen.outside >= UNSEEN and _furnished(rays, spot.place) < FURNISHED:
+    if spot.airy and not spot.roofed and seen.outside >= UNSEEN and _furnished(rays, spot.place) < FURNISHED:
         return Enclosure("outside", None, "it is an open vessel with nothing in it")
     shares += f", {seen.outside:.0%} from outside"
     if seen.outside >= UNSEEN:
@@ -166,14 +173,14 @@ def dollhouse(mesh: Mesh, found: Enclosure | None = None) -> bool:
     return bool(((met >= 0) & ~rays.fronts(met, towards)).mean() >= DOLLHOUSE)
 
 
-def _evidence(rays: Rays, mesh: Mesh, spot: Spot, airy: bool) -> _Evidence:
+def _evidence(rays: Rays, mesh: Mesh, spot: Spot) -> _Evidence:
     faces, points = _spread(rays, mesh)
     fronts, either = np.zeros(len(points), bool), np.zeros(len(points), bool)
     for camera in around():
         front, any_side = _seen(rays, camera.eye, faces, points)
         fronts, either = fronts | front, either | any_side
     inside, _ = _seen(rays, spot.place, faces, points)
-    if not airy:  # The floor of a storey may be the roof of a solid below.
+    if not spot.airy:  # The floor of a storey may be the roof of a solid below.
         inside &= points[:, 1] > spot.floor + 0.05 * spot.height
     upright = np.abs(rays.normals[faces, 1]) < 0.7
     hidden = (inside & ~either & upright).sum() / max(1, int(upright.sum()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ GRID = (20, 10, 20)
 """Places that are tried along x, y and z of the bounding box."""
 EYE = 0.6
 """Height of the eyes as a share of a room's: 1.6 m where it is 2.6 m high."""
-WALLED = 0.75
-"""Share of the level directions that meet something, so that a place counts as within walls."""
+WALLED, HALF_WALLED = 0.75, 0.49
+"""Share of the level directions that meet something, so that a place counts as within walls, or between some."""
 FLOORED = 0.85
 """The same of the directions that slope down."""
 COLUMNS = 32
@@ -44,6 +45,10 @@ class Spot:
     height: float
     """From there to the ceiling or the top of the mesh."""
     roofed: bool
+    airy: bool
+    """Whether mostly fronts are met there; otherwise it may be within a solid."""
+    walled: bool
+    """Whether there are walls on nearly all sides; otherwise on about half."""
     up: Vector = (0.0, 1.0, 0.0)
 
 
@@ -55,10 +60,9 @@ class _Look:
     front: Flags
     distance: Floats
 
-    @property
-    def within_walls(self) -> Flags:
-        """[N]."""
-        sides, low = self.hit[:, _LEVEL].mean(1) >= WALLED, self.hit[:, _LOW].mean(1) >= FLOORED
+    def within_walls(self, share: float) -> Flags:
+        """[N]: over ground, and with walls in that share of the level directions."""
+        sides, low = self.hit[:, _LEVEL].mean(1) >= share, self.hit[:, _LOW].mean(1) >= FLOORED
         walled: Flags = sides & low & self.hit[:, _DOWN]
         return walled
 
@@ -69,34 +73,41 @@ class _Look:
         return fronts
 
 
-def free_place(rays: Rays, mesh: Mesh) -> tuple[Spot, bool] | None:
-    """The best place within walls, and whether it is in the air or in what may be a solid; None where none is."""
+def free_places(rays: Rays, mesh: Mesh) -> Iterator[Spot]:
+    """The widest place that is within walls and in the air, within walls and perhaps in a solid, or half within walls
+    and in the air; each where there is one."""
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     points = _grid(low, high)
     look = _look(rays, points)
-    walled = look.within_walls
-    for airy, fits in ((True, walled & look.in_the_air), (False, walled)):
-        if (spot := _widest(rays, points[fits], look.distance[fits], low, high, airy)) is not None:
-            return spot, airy
-    return None
+    for walled, airy in ((True, True), (True, False), (False, True)):
+        fits = _fits(look, walled, airy)
+        if (spot := _widest(rays, points[fits], look.distance[fits], (low, high), walled, airy)) is not None:
+            yield spot
 
 
-def _widest(rays: Rays, points: Floats, distance: Floats, low: Floats, high: Floats, airy: bool) -> Spot | None:
+def _fits(look: _Look, walled: bool, airy: bool) -> Flags:
+    """[N]."""
+    within = look.within_walls(WALLED if walled else HALF_WALLED)
+    return within & (look.in_the_air == airy)
+
+
+def _widest(
+    rays: Rays, points: Floats, distance: Floats, box: tuple[Floats, Floats], walled: bool, airy: bool
+) -> Spot | None:
     """Of the places at eye height above and below the points, the one farthest from all walls."""
     if not len(points):
         return None
     floors = points[:, 1] - distance[:, _DOWN]
-    heights = np.minimum(points[:, 1] + distance[:, _UP], high[1]) - floors
+    heights = np.minimum(points[:, 1] + distance[:, _UP], box[1][1]) - floors
     eyes = points.copy()
     eyes[:, 1] = floors + EYE * heights
     look = _look(rays, eyes)
-    fits = look.within_walls & look.in_the_air if airy else look.within_walls
-    score = _width(look, eyes, low, high) * heights * fits
+    score = _width(look, eyes, *box) * heights * _fits(look, walled, airy)
     best = int(score.argmax())
     if score[best] <= 0:
         return None
     roofed = bool(look.hit[best, _UP])
-    return Spot(_vector(eyes[best]), float(floors[best]), float(heights[best]), roofed)
+    return Spot(_vector(eyes[best]), float(floors[best]), float(heights[best]), roofed, airy, walled)
 
 
 def _width(look: _Look, eyes: Floats, low: Floats, high: Floats) -> Floats:
@@ -124,7 +135,7 @@ def stage(mesh: Mesh) -> Spot | None:
     for up in ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
         turn = _turn(up)
         if (spot := _stage(Mesh(np.ascontiguousarray(mesh.vertices @ turn.T), mesh.faces))) is not None:
-            return Spot(_vector(turn.T @ np.array(spot.place, np.float32)), spot.floor, spot.height, False, up)
+            return replace(spot, place=_vector(turn.T @ np.array(spot.place, np.float32)), up=up)
     return None
 
 
@@ -150,7 +161,7 @@ def _stage(mesh: Mesh) -> Spot | None:
     eyes = columns[bare]
     eyes[:, 1] = floor + EYE * (high[1] - floor)
     best = int(_width(_look(rays, eyes), eyes, low, high).argmax())
-    return Spot(_vector(eyes[best]), floor, float(high[1] - floor), roofed=False)
+    return Spot(_vector(eyes[best]), floor, float(high[1] - floor), roofed=False, airy=True, walled=False)
 
 
 def _look(rays: Rays, points: Floats) -> _Look:
