@@ -109,14 +109,14 @@ def judge(mesh: Mesh) -> Enclosure:
     rays = Rays(mesh)
     if not rays.areas.any():
         return Enclosure("outside", None, "it has no surface")
-    verdict = Enclosure("outside", None, "no place in it is within walls")
+    verdicts = []
     for spot in free_places(rays, mesh):
-        verdict = _weigh(rays, mesh, spot)
-        if verdict.kind != "outside":
-            return verdict
+        verdicts.append(_weigh(rays, mesh, spot))
+        if verdicts[-1].kind != "outside":
+            return verdicts[-1]
     if (floor := stage(mesh)) is not None:
         return Enclosure("both", floor.place, "things stand on a floor without walls: perhaps a room", floor.up)
-    return verdict
+    return verdicts[0] if verdicts else Enclosure("outside", None, "no place in it is within walls")
 
 
 def outside_ring(rings: Rings) -> tuple[NamedCamera, ...]:

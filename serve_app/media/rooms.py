@@ -74,8 +74,8 @@ class _Look:
 
 
 def free_places(rays: Rays, mesh: Mesh) -> Iterator[Spot]:
-    """The widest place that is within walls and in the air, within walls and perhaps in a solid, or half within walls
-    and in the air; each where there is one."""
+    """The widest place within walls and in the air, within walls and perhaps in a solid, and in the air with walls on
+    some sides; each where there is one."""
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     points = _grid(low, high)
     look = _look(rays, points)
@@ -87,8 +87,8 @@ def free_places(rays: Rays, mesh: Mesh) -> Iterator[Spot]:
 
 def _fits(look: _Look, walled: bool, airy: bool) -> Flags:
     """[N]."""
-    within = look.within_walls(WALLED if walled else HALF_WALLED)
-    return within & (look.in_the_air == airy)
+    fits: Flags = look.within_walls(WALLED if walled else HALF_WALLED) & (look.in_the_air == airy)
+    return fits
 
 
 def _widest(
