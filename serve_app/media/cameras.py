@@ -22,6 +22,7 @@ AZIMUTHS_DEG = (0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0)
 FILLED = 0.86
 """Share of the picture's side that a framed mesh spans."""
 _ROUNDS = 32
+_SLICES = 128
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,59 @@ def ring(
 def framed(
     mesh: Mesh, azimuth_deg: float = 35.0, elevation_deg: float = 25.0, field_deg: float = 30.0, filled: float = FILLED
 ) -> Camera:
-    """A camera in that direction from which the silhouette is centred and spans ``filled`` of the picture's side.
+    """A camera in that direction that frames what the faces of ``mesh`` use; see ``framed_points``."""
+    used = np.zeros(len(mesh.vertices), np.bool_)
+    used[mesh.faces] = True
+    return framed_points(mesh.vertices[used], azimuth_deg, elevation_deg, field_deg, filled)
+
+
+def framed_points(
+    corners: NDArray[np.floating], azimuth_deg: float, elevation_deg: float, field_deg: float, filled: float = FILLED
+) -> Camera:
+    """A camera in that direction from which the silhouette of ``corners`` [N, 3], N > 0, is centred and spans
+    ``filled`` of the picture's side.
 
     Method: in the camera's axes every vertex bounds the eye by two planes a side; the farther back of the two axes'
     tight places gives the distance, bisection centres the other axis.
     """
     x, y, z = direction(azimuth_deg, elevation_deg)
     turned = basis(Camera((x, y, z), field_deg=field_deg))
-    used = np.unique(mesh.faces) if len(mesh.faces) else np.arange(len(mesh.vertices))
-    points = mesh.vertices[used].astype(np.float64) @ turned.rotation.T
+    points = corners.astype(np.float64) @ turned.rotation.T
     slope = filled * turned.half
     back = min(_tight(points[:, axis], points[:, 2], slope) for axis in (0, 1))
     back = min(back, float(points[:, 2].min()) - 1e-3)
     eye = np.array([_centre(points[:, axis], points[:, 2] - back) for axis in (0, 1)] + [back]) @ turned.rotation
     target = eye + turned.forward
     return Camera(_vector(eye), _vector(target), _vector(turned.up), field_deg)
+
+
+def around(
+    mesh: Mesh, frames: int, elevation_deg: float = 20.0, field_deg: float = 30.0, filled: float = FILLED
+) -> tuple[Camera, ...]:
+    """One turn about the vertical axis at one distance and height, chosen so that ``mesh`` fits from every side.
+
+    What is framed is the mesh's profile, swept around: the largest radius in each of ``_SLICES`` slices of height.
+    """
+    used = np.unique(mesh.faces)
+    heights, radii = mesh.vertices[used, 1], np.linalg.norm(mesh.vertices[used][:, [0, 2]], axis=1)
+    edges = np.linspace(heights.min(), heights.max() + 1e-9, _SLICES + 1)
+    widest = np.zeros(_SLICES)
+    np.maximum.at(widest, np.clip(np.searchsorted(edges, heights, "right") - 1, 0, _SLICES - 1), radii)
+    profile = np.repeat(widest, 2), np.stack([edges[:-1], edges[1:]], axis=1).ravel()
+    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
+    swept = np.stack(np.broadcast_arrays(profile[0] * np.cos(turn), profile[1], profile[0] * np.sin(turn)), axis=-1)
+    camera = framed_points(swept.reshape(-1, 3), 0.0, elevation_deg, field_deg, filled)
+    return tuple(_turned(camera, 360.0 * frame / frames) for frame in range(frames))
+
+
+def _turned(camera: Camera, azimuth_deg: float) -> Camera:
+    """``camera`` after a turn about the vertical axis."""
+    c, s = math.cos(math.radians(azimuth_deg)), math.sin(math.radians(azimuth_deg))
+
+    def turn(vector: Vector) -> Vector:
+        return c * vector[0] + s * vector[2], vector[1], c * vector[2] - s * vector[0]
+
+    return Camera(turn(camera.eye), turn(camera.target), turn(camera.up), camera.field_deg)
 
 
 def _tight(across: Array, along: Array, slope: float) -> float:
