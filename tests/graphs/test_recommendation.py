@@ -105,15 +105,18 @@ def test_pictures_are_seeds_of_their_own(world: World) -> None:
     assert answer["text"]["text"]["contents"] == ["ben/near-text", "ben/near-picture"]
 
 
-def test_films_are_neither_seeds_nor_results(world: World) -> None:
+def test_films_and_shapes_are_neither_seeds_nor_results(world: World) -> None:
     others(world)
     fill(world, "anna", "t", around(0, 3, 1))
     before = recommend(world, "anna", 5)
     for owner in ("anna", "ben"):
-        world.catalog.assets.add(NewAsset(owner, "video", "video/mp4", "0" * 64, 9, "aa/film", id=f"{owner}/film"))
-        (moment,) = world.catalog.contents.put_moments(f"{owner}/film", [Moment(0, 1, 0, 25)])
-        seen = world.catalog.vectors.put(owner, "video", moment.sha256, world.places.revision, unit([1.0]))
-        assert seen is not None
+        for kind in ("video", "shape3d"):
+            world.catalog.assets.add(NewAsset(owner, kind, "a/b", "0" * 64, 9, f"aa/{kind}", id=f"{owner}/{kind}"))
+        (moment,) = world.catalog.contents.put_moments(f"{owner}/video", [Moment(0, 1, 0, 25)])
+        (view,) = world.catalog.contents.put_views(f"{owner}/shape3d", ["0,0"])
+        for part in (moment, view):
+            seen = world.catalog.vectors.put(owner, part.modality, part.sha256, world.places.revision, unit([1.0]))
+            assert seen is not None
     assert recommend(world, "anna", 5) == before
 
 
