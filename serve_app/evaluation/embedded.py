@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from serve_app.evaluation import detector, encoder, motion
+from serve_app.evaluation import detector, encoder, motion, solids
 from serve_app.evaluation.photographs import Pixels, read_photographs
 from serve_app.evaluation.report import Figures, Tell, say_nothing
+from serve_app.models.embedded.solids import SOLIDS
 from serve_app.models.manifest import load_manifest
 
 PAIRS, SCENES = 1_000, 300
+MESHES = 0.2  # for each scene that was asked for: eight views are drawn and read of each
 CLIPS = 6  # for each scene that was asked for: a clip is read faster, and there are more labels
 
 
@@ -34,6 +36,8 @@ def evaluate(
     if model.video is not None:
         return motion.evaluate(model, files, CLIPS * scenes, photographs or (), tell)
     if model.clip is None:
-        return detector.evaluate(model, files["weights"], scenes, photographs or (), tell)
+        found = detector.evaluate(model, files["weights"], scenes, photographs or (), tell)
+        reader = detector.Reader(model, files["weights"])
+        return found | solids.mesh_figures(reader, max(len(SOLIDS), round(MESHES * scenes)), tell)
     chosen = list(read_photographs().pictures.values()) if photographs is None else photographs
     return encoder.evaluate(model, files, pairs, chosen, tell)

@@ -15,10 +15,11 @@ _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 def measured(report: Report, recipe: Recipe) -> str:
     """The part of a card that a training knows, as Markdown."""
+    others = f" and {recipe.finish.scenes} others" if recipe.finish and recipe.finish.mix else ""
     size = "" if report.size == "embedded" else f" --size {report.size}"
     lines = [
         f"Made by `mediaverse models train-embedded {report.name}{size}` with seed {report.seed}: {report.steps} steps "
-        f"of {recipe.batch} out of {recipe.scenes} generated scenes, {report.minutes:.0f} minutes on "
+        f"of {recipe.batch} out of {recipe.scenes} generated scenes{others}, {report.minutes:.0f} minutes on "
         f"{os.cpu_count()} cores.",
         "",
         "| file | bytes | sha256 |",

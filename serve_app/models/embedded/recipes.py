@@ -21,7 +21,7 @@ from serve_app.models.embedded.export import as_stored, export
 from serve_app.models.embedded.held_out import calibration_negatives, calibration_shapes
 from serve_app.models.embedded.motion_job import CONFIG, MotionJob
 from serve_app.models.embedded.motion_world import SIDE
-from serve_app.models.embedded.scenes import CLIP_MIX, DETECTOR_MIX, LABELS, Mix
+from serve_app.models.embedded.scenes import CLIP_MIX, DETECTOR_MIX, LABELS, MESHES_MIX, Mix
 from serve_app.models.embedded.tokens import train_tokenizer
 
 NMS_IOU = 0.5
@@ -44,14 +44,18 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class Finish:
-    """A second, shorter run of the same model with another loss: ``steps`` at a peak learning rate of ``rate``.
+    """A second, shorter run of the same model with another loss or on other scenes: ``steps`` at a peak learning rate
+    of ``rate``.
 
-    ``job`` makes its job of the first run's, whose model it goes on with.
+    ``job`` makes its job of the first run's, whose model it goes on with, and of the scenes: where there is a ``mix``,
+    ``scenes`` of that, otherwise the first run's.
     """
 
-    job: Callable[[Any], Job]
+    job: Callable[[Any, Corpus], Job]
     steps: int
     rate: float
+    mix: Mix | None = None
+    scenes: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,12 @@ class ShapesJob:
             torch.manual_seed(seed)
             self.model = detector.Detector(config).to(memory_format=torch.channels_last)
 
+    def with_scenes(self, corpus: Corpus) -> ShapesJob:
+        """The same job, model and all, with other scenes."""
+        other = copy.copy(self)
+        other.corpus = corpus
+        return other
+
     def loss(self, seed: int, step: int, batch: int) -> Tensor:
         rng = np.random.default_rng([seed, step])
         chosen = rng.choice(len(self.corpus), batch, replace=False)
@@ -182,7 +192,7 @@ RECIPES: dict[str, Recipe] = {
         steps=3_600,
         batch=128,
         rate=1.5e-3,
-        finish=Finish(lambda job: job.with_twins(_HARD_TWINS), 400, 4e-4),
+        finish=Finish(lambda job, _: job.with_twins(_HARD_TWINS), 400, 4e-4),
     ),
     "shapes-embedded": Recipe(
         job=lambda corpus, seed: ShapesJob(corpus, seed, detector.DetectorConfig()),
@@ -192,6 +202,7 @@ RECIPES: dict[str, Recipe] = {
         steps=6_000,
         batch=32,
         rate=2e-3,
+        finish=Finish(lambda job, scenes: job.with_scenes(scenes), 1_500, 1e-3, MESHES_MIX, 6_000),
     ),
     "motion-embedded": Recipe(
         job=MotionJob,
@@ -201,7 +212,7 @@ RECIPES: dict[str, Recipe] = {
         steps=3_000,
         batch=32,
         rate=3e-3,
-        finish=Finish(lambda job: job.with_fades(0.12), 400, 6e-4),
+        finish=Finish(lambda job, _: job.with_fades(0.12), 400, 6e-4),
     ),
 }
 """What ships: half an hour on two cores, an hour for the CLIP."""
@@ -220,7 +231,7 @@ LARGE: dict[str, Recipe] = {
         batch=512,
         rate=5e-4,
         threads=8,
-        finish=Finish(lambda job: job.with_twins(replace(_HARD_TWINS, count=256)), 4_000, 1e-4),
+        finish=Finish(lambda job, _: job.with_twins(replace(_HARD_TWINS, count=256)), 4_000, 1e-4),
     ),
     "shapes-embedded": replace(
         RECIPES["shapes-embedded"],
@@ -230,6 +241,7 @@ LARGE: dict[str, Recipe] = {
         batch=64,
         rate=1e-3,
         threads=8,
+        finish=Finish(lambda job, scenes: job.with_scenes(scenes), 10_000, 4e-4, MESHES_MIX, 40_000),
     ),
     "motion-embedded": replace(
         RECIPES["motion-embedded"],
@@ -239,7 +251,7 @@ LARGE: dict[str, Recipe] = {
         batch=128,
         rate=1e-3,
         threads=8,
-        finish=Finish(lambda job: job.with_fades(0.12), 4_000, 2e-4),
+        finish=Finish(lambda job, _: job.with_fades(0.12), 4_000, 2e-4),
     ),
 }
 """The same input, output and code with twenty, five and ten times the weights, for a GPU; nothing of it ships."""

@@ -23,6 +23,7 @@ from serve_app.models.embedded.backgrounds import (
 )
 from serve_app.models.embedded.impressions import impression
 from serve_app.models.embedded.moods import MOODS, recolour, set_mood
+from serve_app.models.embedded.portraits import portrait
 from serve_app.models.embedded.print_text import page, place_text
 from serve_app.models.embedded.rendering import FINISHES, SUPERSAMPLE, Light, Solid, renderer, visible_box
 from serve_app.models.embedded.solids import EVERYDAY, SOLIDS
@@ -74,10 +75,13 @@ class Mix:
     surfaces: tuple[str, ...] = SURFACES
     full: bool = False
     wordings: int = 1
+    portraits: float = 0.0
+    """Of single meshes as the multi-view renderer draws them."""
 
 
 CLIP_MIX = Mix(wordings=3)
 DETECTOR_MIX = Mix(photographs=0.12, pages=0.03, empty=0.05, moods=0.25, texts=0.35, everyday=0.1)
+MESHES_MIX = replace(DETECTOR_MIX, portraits=0.4)
 
 
 def _groups(rng: np.random.Generator, mix: Mix) -> list[Group]:
@@ -271,6 +275,10 @@ def generate(
         pixels, boxes = (printed[0], (printed[1],)) if printed else (pixels, ())
         facts = impression(pixels)
         return Scene(pixels, *_worded(rng, facts, mix), boxes, ("text block",) * len(boxes), facts)
+    if kind >= 1 - mix.portraits:
+        one = portrait(rng, side)
+        facts = impression(one.pixels)
+        return Scene(one.pixels, *_worded(rng, facts, mix), (one.box,), (one.shape,), facts)
     for _ in range(_TRIES):
         scene = _solid_scene(rng, side, mix, photographs)
         if scene is not None:

@@ -33,10 +33,12 @@ class Report:
     figures: Figures
 
 
-def _scenery(name: str, recipe: Recipe, work: Path, seed: int, tell: Callable[[Progress], None]) -> Corpus:
+def _scenery(
+    name: str, recipe: Recipe, work: Path, seed: int, tell: Callable[[Progress], None], stage: str = ""
+) -> Corpus:
     """The recipe's scenes, drawn where ``work`` lacks them."""
     return corpus(
-        work / f"{name}-{recipe.side}-{seed}-r{REVISION}",
+        work / f"{name}-{recipe.side}-{seed}{stage}-r{REVISION}",
         seed,
         recipe.scenes,
         recipe.side,
@@ -82,7 +84,10 @@ def train(
     share = recipe.steps / (recipe.steps + last.steps) if last else 1.0
     state = fit(job, recipe, seed, checkpoints[0], minutes and minutes * share, progress)
     if last:
-        job, rest = last.job(job), replace(recipe, steps=last.steps, rate=last.rate)
+        if last.mix:
+            other = replace(recipe, mix=last.mix, scenes=last.scenes)
+            scenery = _scenery(name, other, work, seed, tell, "-finish")
+        job, rest = last.job(job, scenery), replace(recipe, steps=last.steps, rate=last.rate)
         ended = fit(job, rest, seed, checkpoints[1], minutes and minutes * (1 - share), progress)
         state = State(state.step + ended.step, state.elapsed + ended.elapsed, ended.loss)
     files = job.export(out)

@@ -87,8 +87,11 @@ def test_an_interrupted_run_goes_on_exactly(name: str, scenery: dict[str, Corpus
 
 
 # The recipes' own networks and scenes, only fewer of these and shorter.
-FINISH, MOTION_FINISH = (RECIPES[name].finish for name in ("clip-embedded", "motion-embedded"))
+FINISH, SHAPES_FINISH, MOTION_FINISH = (
+    RECIPES[name].finish for name in ("clip-embedded", "shapes-embedded", "motion-embedded")
+)
 assert FINISH is not None
+assert SHAPES_FINISH is not None
 assert MOTION_FINISH is not None
 SHORT = {
     "clip-embedded": {
@@ -106,6 +109,7 @@ SHORT = {
         "batch": 8,
         "rate": 5e-3,
         "warm_up": 3,
+        "finish": replace(SHAPES_FINISH, steps=2, scenes=12),
     },
     "motion-embedded": {
         "job": lambda scenes, seed: MotionJob(scenes, seed, calibration=36),
