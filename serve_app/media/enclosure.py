@@ -97,8 +97,12 @@ class _Evidence:
 
 def views_of(mesh: Mesh, rings: Rings | None = None) -> tuple[NamedCamera, ...]:
     """The cameras that see a normalised mesh: a ring around it, one inside it where it is a room, or both."""
+    return cameras_of(judge(mesh), rings)
+
+
+def cameras_of(found: Enclosure, rings: Rings | None = None) -> tuple[NamedCamera, ...]:
+    """The cameras that see a mesh of which that was found."""
     rings = rings or Rings()
-    found = judge(mesh)
     outside = outside_ring(rings) if found.kind != "inside" else ()
     inside = ring(found.place, rings, found.up) if found.place else ()
     return (*outside, *inside)

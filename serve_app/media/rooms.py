@@ -23,6 +23,8 @@ WALLED, HALF_WALLED = 0.75, 0.49
 """Share of the level directions that meet something, so that a place counts as within walls, or between some."""
 FLOORED = 0.85
 """The same of the directions that slope down."""
+ELBOW_ROOM = 0.15
+"""How far to stand from the things on a floor, as a share of its shorter side."""
 COLUMNS = 32
 """Places along each side of a floor that are looked at from above and below."""
 
@@ -158,10 +160,19 @@ def _stage(mesh: Mesh) -> Spot | None:
         return None
     if ndimage.label(things, np.ones((3, 3)))[1] < 2:
         return None
-    eyes = columns[bare]
-    eyes[:, 1] = floor + EYE * (high[1] - floor)
-    best = int(_width(_look(rays, eyes), eyes, low, high).argmax())
-    return Spot(_vector(eyes[best]), floor, float(high[1] - floor), roofed=False, airy=True, walled=False)
+    across, along = (high - low)[[0, 2]] / COLUMNS
+    space = ndimage.distance_transform_edt(~things, sampling=(across, along)).ravel()
+    far = np.linalg.norm((columns - columns[things.ravel()].mean(0))[:, [0, 2]], axis=1)
+    roomy = np.minimum(space / (ELBOW_ROOM * COLUMNS * min(across, along)), 1)
+    x, _, z = columns[np.lexsort((far, -roomy))[0]]
+    return Spot(
+        (float(x), floor + EYE * (float(high[1]) - floor), float(z)),
+        floor,
+        float(high[1]) - floor,
+        roofed=False,
+        airy=True,
+        walled=False,
+    )
 
 
 def _look(rays: Rays, points: Floats) -> _Look:
