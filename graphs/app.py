@@ -3,6 +3,7 @@
 Annotations are not postponed in this file: Serve reads the type of ``build_app``'s argument to check what it is given.
 """
 
+from dataclasses import fields
 from typing import Any
 
 import ray
@@ -19,6 +20,7 @@ from deployments.faiss_shard import FaissShard, ShardRecipe
 from deployments.ingress import Ingress
 from deployments.job_runner import JobRunner
 from deployments.meme_detector import MemeDetector
+from deployments.multi_view_renderer import MultiViewRenderer
 from deployments.object_detector import ObjectDetector
 from deployments.recommender import Recommender
 from deployments.replica import ModelRecipe
@@ -34,8 +36,12 @@ from graphs.people import PeopleGraph
 from graphs.processing import ProcessingGraph
 from graphs.recommendation import RecommendationGraph
 from graphs.retrieval import Places, RetrievalGraph
+from graphs.shape3d import Drawing, ShapeCalls, ShapeGraph
+from graphs.shape_work import ShapeWork
 from graphs.video import Reading, VideoCalls, VideoGraph
-from serve_app.config import AppArgs, Column, VideoArgs, load_resources
+from serve_app.config import AppArgs, Column, Shape3dArgs, VideoArgs, load_resources
+from serve_app.media.enclosure import Rings
+from serve_app.media.mesh_process import MeshLimits
 from serve_app.media.video import Limits
 from serve_app.models.manifest import Model, load_manifest
 from serve_app.retrieval.thresholds import REPORT, Thresholds
@@ -59,7 +65,7 @@ MODELS: dict[str, tuple[serve.Deployment, str]] = {
 
 
 def build_app(args: AppArgs) -> Application:
-    """The ingress over the graphs of images, videos, retrieval, recommendation, assets and jobs, as ``args`` asks."""
+    """The ingress over the graphs of every kind of media, retrieval, recommendation, assets and jobs, as asked."""
     column = _column(args)
     manifest = load_manifest()
     rows = args.rows(manifest)
@@ -84,15 +90,22 @@ def build_app(args: AppArgs) -> Application:
         column.deployments["scene_splitter"].workers,
     )
     videos = VideoCalls(splitter, places)
+    seat = column.deployments["multi_view_renderer"]
+    drawn = ShapeGraph(annotators, places, _drawing(args.shape3d, seat.threads))
+    renderer = _sized(MultiViewRenderer, "multi_view_renderer", column).bind(drawn, seat.workers)
+    shapes = ShapeCalls(renderer, places)
     retrieval = RetrievalGraph(encoder, shards, places, _thresholds(rows["cross_modal_embedding"]))
     runner = _sized(JobRunner, "job_runner", column).bind(
-        ProcessingGraph(image, videos, retrieval, people), column.deployments["job_runner"].workers
+        ProcessingGraph(image, videos, ShapeWork(shapes, places), retrieval, people),
+        column.deployments["job_runner"].workers,
     )
-    asked = served | {"scene_splitting": splitter} | {f"search_{i}": shard for i, shard in enumerate(shards)}
+    asked = served | {"scene_splitting": splitter, "multi_view_rendering": renderer}
+    asked |= {f"search_{i}": shard for i, shard in enumerate(shards)}
     services = Services(
         image=image,
         video=videos,
-        assets=AssetGraph(places, videos, runner),
+        shape3d=shapes,
+        assets=AssetGraph(places, videos, shapes, runner),
         jobs=JobGraph(places),
         retrieval=retrieval,
         recommendation=RecommendationGraph(retrieval, recommender),
@@ -134,6 +147,15 @@ def _reading(video: VideoArgs) -> Reading:
         max_decode_s=video.max_decode_s, max_memory_mb=video.max_memory_mb,
     )  # fmt: skip
     return Reading(video.scene_detector, video.max_scene_s, limits)
+
+
+def _drawing(shape3d: Shape3dArgs, threads: int) -> Drawing:
+    given = shape3d.model_dump()
+    rings, limits = (
+        {field.name: given[field.name] for field in fields(kind) if field.name in given} for kind in (Rings, MeshLimits)
+    )
+    sizes = {name: given[name] for name in ("size", "thumbnail_size", "turntable_size", "turntable_frames")}
+    return Drawing(MeshLimits(**limits), Rings(**rings), **sizes, threads=threads)
 
 
 def _shard(args: AppArgs, rows: dict[str, Any], number: int) -> ShardRecipe:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import quote
 
 from graphs.processing import SCENES
 from graphs.retrieval import Places, decode_text
+from graphs.shape3d import ShapeCalls
+from graphs.shape_work import SHAPE
 from graphs.uploads import digest_of, sniff_upload
 from graphs.video import VideoCalls
 from serve_app import catalog
@@ -18,7 +21,9 @@ from serve_app.media.video import VideoInfo
 from serve_app.wire import ports, schemas
 
 ORIGINAL = "original"
-JOBS = {"video": "process_video"}
+SMALL_MESH = 20 * 1024 * 1024
+"""Bytes up to which a mesh is read before it is accepted; a larger one may take minutes, so its job reads it."""
+JOBS = {"video": "process_video", "shape3d": "process_shape3d"}
 """The kind of the job that processes an asset of a kind; ``process`` for the others."""
 
 
@@ -28,6 +33,7 @@ class AssetGraph:
 
     places: Places
     videos: VideoCalls
+    shapes: ShapeCalls
     runner: Any = None
 
     async def add(self, new: ports.NewAsset) -> tuple[schemas.Asset, bool]:
@@ -57,17 +63,27 @@ class AssetGraph:
         """What the annotators saw in it so far."""
         asset = await asyncio.to_thread(self._catalog.assets.get, id)
         results = await asyncio.to_thread(self._catalog.annotations.of_asset, id)
-        scenes = results.pop(SCENES, {}).get("scenes")
-        return schemas.AssetAnnotations(id=asset.id, kind=asset.kind, state=asset.state, results=results, scenes=scenes)
+        scenes, shape = results.pop(SCENES, {}), results.pop(SHAPE, {})
+        named = {"id": asset.id, "kind": asset.kind, "state": asset.state, "results": results}
+        return schemas.AssetAnnotations.model_validate(named | scenes | shape)
+
+    async def renditions(self, id: str) -> schemas.Renditions:
+        """The files that were made of it."""
+        asset = await asyncio.to_thread(self._catalog.assets.get, id)
+        found = await asyncio.to_thread(self._catalog.renditions.of_asset, id)
+        return schemas.Renditions(id=asset.id, items=[_rendition(asset.id, each) for each in found])
 
     async def download(self, id: str, path: str) -> ports.Download:
-        """A stored file of an asset."""
+        """A stored file of an asset: the original, or a rendition by its name."""
         asset = await asyncio.to_thread(self._catalog.assets.get, id)
-        if path != ORIGINAL:
-            raise Problem("not_found", f"this asset has no file {path[:200]!r}; there is {ORIGINAL}")
+        name = asset.id.rsplit("/", 1)[-1]
         # Opened here: a file that is deleted from now on is still read to its end.
-        stream = await asyncio.to_thread(self._files.open, asset.file)
-        return ports.Download(asset.media_type, asset.bytes, asset.id.rsplit("/", 1)[-1], stream)
+        if path == ORIGINAL:
+            stream = await asyncio.to_thread(self._files.open, asset.file)
+            return ports.Download(asset.media_type, asset.bytes, name, stream)
+        made = await asyncio.to_thread(self._catalog.renditions.get, id, path)
+        stream = await asyncio.to_thread(self._files.open, made.file)
+        return ports.Download(made.media_type, made.bytes, f"{name}-{path}", stream, ours=True)
 
     async def delete(self, id: str) -> None:
         """Delete the asset with its vectors and tags, then its files; a search from now on does not find it."""
@@ -86,6 +102,8 @@ class AssetGraph:
         try:
             if facts.kind == "video":
                 facts = _facts(await self.videos.probe(file))
+            elif facts.kind == "shape3d" and upload.size <= SMALL_MESH:
+                await self.shapes.check(file)
         except BaseException:
             await asyncio.to_thread(self._files.delete, [file])
             raise
@@ -132,14 +150,14 @@ def _inspect(upload: ports.Upload) -> Facts:
     """Facts of a file that this version stores; a picture is decoded once, so that it surely can be."""
     media_type = sniff_upload(upload)
     kind = sniff.kind_of(media_type) if media_type else "image"
-    if kind == "video":
-        return Facts("video", str(media_type))
+    if kind in ("video", "shape3d"):
+        return Facts(kind, str(media_type))
     if kind == "text":
         if not decode_text(upload.data).strip():
             raise Problem("unprocessable", "the text is empty")
         return Facts("text", str(media_type))
     if kind != "image":
-        raise Problem("unsupported_media", f"{media_type} is not stored yet; pictures, videos and texts are")
+        raise Problem("unsupported_media", f"{media_type} is not stored yet; pictures, videos, 3D models and texts are")
     data = upload.data
     info = images.inspect(data)
     images.decode(data, max_side=64)
@@ -154,3 +172,8 @@ def _asset(asset: catalog.Asset) -> schemas.Asset:
     fields = {name: getattr(asset, name) for name in schemas.Asset.model_fields if name != "stages"}
     stages = {name: schemas.Stage(**asdict(stage)) for name, stage in asset.stages.items()}
     return schemas.Asset(**fields, stages=stages)
+
+
+def _rendition(id: str, made: catalog.Rendition) -> schemas.Rendition:
+    fields = {name: getattr(made, name) for name in schemas.Rendition.model_fields if name != "url"}
+    return schemas.Rendition(**fields, url=f"/v1/assets/{quote(id)}/files/{made.name}")

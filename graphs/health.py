@@ -54,4 +54,7 @@ class HealthGraph:
             status = await call(self.deployments[task].status, timeout_s=STATUS_TIMEOUT_S)
         except Problem as problem:
             return schemas.TaskStatus(**named, state="starting", remedy=problem.detail)
-        return schemas.TaskStatus(**named, state=status.get("state", "ready"), remedy=status.get("remedy"))
+        else_named = {"model": status.get("model"), "device": status.get("device")} if row is None else {}
+        return schemas.TaskStatus(
+            **named, **else_named, state=status.get("state", "ready"), remedy=status.get("remedy")
+        )  # fmt: skip

@@ -18,11 +18,13 @@ from graphs.image import ImageGraph
 from graphs.looking import ANNOTATORS
 from graphs.people import PeopleGraph
 from graphs.retrieval import RetrievalGraph
+from graphs.shape_work import ShapeWork
 from graphs.video import Request, VideoCalls
 from serve_app.annotation.timeline import at_full_size
 from serve_app.catalog import Asset, Catalog, Content, Files, Job, Key, LeaseLostError, Moment, Tag
 from serve_app.catalog.rows import StageName
 from serve_app.errors import Problem
+from serve_app.retrieval.hits import PARTED
 from serve_app.wire import schemas
 
 log = logging.getLogger("mediaverse")
@@ -32,7 +34,7 @@ MAX_ATTEMPTS = 3
 PAUSES_S = (1.0, 4.0)
 """Before an asset's annotators are asked again, when one of them failed."""
 QUICK = ("process", "index")
-"""Kinds of jobs that take seconds at most; those of videos may take hours."""
+"""Kinds of jobs that take seconds at most; those of videos may take hours, those of 3D models minutes."""
 LEFT_BEHIND_S = 24 * 3600.0
 """Age of a transient file that nobody can be reading any more."""
 _PAGE = 1000
@@ -50,6 +52,9 @@ TAGS = {
 """Results whose labels become tags of this name."""
 SCENES = "scenes"
 """The name under which a video's scenes are kept among its results."""
+INDEX = {"video": "index_video", "shape3d": "index_shape3d"}
+"""The kind of the job that indexes an asset of a kind; ``index`` for the others."""
+ANNOTATED = ("image", "video", "shape3d")
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class ProcessingGraph:
 
     image: ImageGraph
     videos: VideoCalls
+    shapes: ShapeWork
     retrieval: RetrievalGraph
     people: PeopleGraph
 
@@ -111,7 +117,7 @@ class ProcessingGraph:
         # A job that failed earlier is no reason against another: its weights may be here by now.
         if asset.state == "processing" or any(job.kind.startswith("index") for job in waiting):
             return False
-        self._catalog.jobs.add("index_video" if asset.kind == "video" else "index", id)
+        self._catalog.jobs.add(INDEX.get(asset.kind, "index"), id)
         return True
 
     @property
@@ -131,14 +137,15 @@ class ProcessingGraph:
         assert job.asset_id is not None
         try:
             asset = await asyncio.to_thread(self._catalog.assets.get, job.asset_id)
-            annotation = None
-            if job.kind.startswith("process"):
-                annotated = asset.kind in ("image", "video")
-                for stage in ("preview", "adapt") if annotated else ("annotate", "preview", "adapt"):
+            annotation, processed = None, job.kind.startswith("process")
+            if processed:
+                for stage in _skipped(asset):
                     await asyncio.to_thread(self._catalog.jobs.set_stage, job, stage, "skipped")
-                if annotated:
+                if asset.kind in ANNOTATED:
                     annotation = await self._stage(job, "annotate", lambda: self._annotate(asset, hold))
             await self._stage(job, "index", lambda: self._index(asset, annotation, hold))
+            if processed and asset.kind == "shape3d":
+                await self._stage(job, "preview", lambda: self.shapes.preview(asset, hold))
         except Problem as problem:
             return None if problem.code == "not_found" else f"{problem.code}: {problem.detail}"
         return None
@@ -171,6 +178,8 @@ class ProcessingGraph:
             await asyncio.to_thread(self._catalog.annotations.put, asset.id, task, answer, _tags(task, result))
         if isinstance(annotation, schemas.VideoAnnotation):
             await self._keep_scenes(asset, annotation.scenes)
+        if isinstance(annotation, schemas.ShapeAnnotation):
+            await self.shapes.keep(asset, annotation)
         await self._keep_faces(asset, annotation.seen_faces)
         return annotation
 
@@ -194,6 +203,8 @@ class ProcessingGraph:
         if asset.kind == "video":
             named = tuple(name for name, result in ANNOTATORS.items() if results is None or result in results)
             return await self._watch(asset, named, "annotate", hold)
+        if asset.kind == "shape3d":
+            return await self.shapes.annotate(asset, results, hold)
         return await self.image.annotate(await asyncio.to_thread(self._files.read, asset.file))
 
     async def _watch(
@@ -216,7 +227,7 @@ class ProcessingGraph:
     async def _index(self, asset: Asset, annotation: schemas.Annotation | None, hold: Hold) -> None:
         missing = await asyncio.to_thread(self._catalog.vectors.missing_of_asset, asset.id, self._revision)
         for content in missing:
-            if content.modality == "video":
+            if content.modality in PARTED:
                 continue
             embedding = annotation.results["cross_modal_embedding"].embedding if annotation else None
             if content.modality == "image" and embedding is not None:
@@ -228,6 +239,9 @@ class ProcessingGraph:
             await asyncio.to_thread(self._catalog.vectors.put_many, [(_key(content), vector)], self._revision)
         if moments := [content for content in missing if content.modality == "video"]:
             await self._index_moments(asset, moments, annotation, hold)
+        if seen := [content for content in missing if content.modality == "shape3d"]:
+            shape = annotation if isinstance(annotation, schemas.ShapeAnnotation) else None
+            await self.shapes.index(asset, seen, shape, self._revision, hold)
 
     async def _index_moments(
         self, asset: Asset, moments: list[Content], annotation: schemas.Annotation | None, hold: Hold
@@ -248,6 +262,12 @@ class ProcessingGraph:
             why = result.error or "the file gives other scenes than before"
             missing = len(moments) - len(found)
             raise Problem(code, f"{missing} of {len(moments)} scenes have no vector: {why}", result.remedy)
+
+
+def _skipped(asset: Asset) -> list[StageName]:
+    """Stages that nothing is done in for an asset of this kind."""
+    stages: dict[StageName, tuple[str, ...]] = {"annotate": ANNOTATED, "preview": ("shape3d",), "adapt": ()}
+    return [stage for stage, kinds in stages.items() if asset.kind not in kinds]
 
 
 def _key(content: Content) -> Key:

@@ -33,6 +33,7 @@ DEPLOYMENTS = (
     "concern_detector",
     "nsfw_detector",
     "scene_splitter",
+    "multi_view_renderer",
     "faiss_shard",
     "recommender",
     "job_runner",
@@ -68,6 +69,45 @@ class VideoArgs(Strict):
     """Address space of the process that decodes."""
 
 
+class Shape3dArgs(Strict):
+    """How 3D models are read and drawn, and what a file may ask for; what goes beyond is refused."""
+
+    distance: Annotated[float, Field(ge=1.2, le=10)] = 2.0
+    """Of the cameras around a model, which is scaled to radius 1."""
+    elevation_deg: Annotated[float, Field(ge=-89, le=89)] = 0.0
+    """Of the cameras around a model, above the horizon."""
+    azimuths_deg: Annotated[tuple[Annotated[float, Field(ge=0, lt=360)], ...], Field(min_length=1, max_length=24)] = (
+        0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0,
+    )  # fmt: skip
+    """Where the cameras stand around a model; 0 is in front (+Z). The same directions are looked at from inside."""
+    field_deg: Annotated[float, Field(ge=10, le=120)] = 60.0
+    """Angle of view around a model."""
+    inside_field_deg: Annotated[float, Field(ge=10, le=120)] = 75.0
+    """Angle of view inside a room."""
+    size: Annotated[int, Field(ge=64, le=2048)] = 1024
+    """Pixels of a view's side."""
+    thumbnail_size: Annotated[int, Field(ge=64, le=1024)] = 512
+    turntable_size: Annotated[int, Field(ge=64, le=640)] = 320
+    turntable_frames: Annotated[int, Field(ge=4, le=72)] = 24
+    max_triangles: Annotated[int, Field(ge=1000)] = 2_000_000
+    max_points: Annotated[int, Field(ge=1000)] = 2_000_000
+    """Of a point cloud."""
+    max_bodies: Count = 10_000
+    """Pieces of a file's scene."""
+    max_archive_mb: Count = 1024
+    """Of an archive, uncompressed."""
+    max_load_s: Annotated[float, Field(ge=1, le=280)] = 120.0
+    """Seconds that reading may take."""
+    max_memory_mb: Annotated[int, Field(ge=1024)] = 4096
+    """Address space of the process that reads."""
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        if len(set(self.azimuths_deg)) < len(self.azimuths_deg):
+            raise ValueError("azimuths_deg: two views would be the same")
+        return self
+
+
 class AppArgs(Strict):
     """The application's arguments, ``args`` of the Serve file."""
 
@@ -93,6 +133,8 @@ class AppArgs(Strict):
     """Largest file that is taken."""
     video: VideoArgs = VideoArgs()
     """How videos are read."""
+    shape3d: Shape3dArgs = Shape3dArgs()
+    """How 3D models are read and drawn."""
     deadlines_s: dict[AnnotatorName, Annotated[float, Field(gt=0, le=600)]] = {}
     """How long an annotator may take for one picture before its answer is given up; 30 s, captions and texts 60 s."""
 

@@ -22,7 +22,7 @@ from serve_app.catalog.schema import jobs
 from serve_app.catalog.stages import fail_unfinished, write_stages
 from serve_app.errors import Problem
 
-STAGED = ("process", "index", "process_video", "index_video")
+STAGED = ("process", "index", "process_video", "index_video", "process_shape3d", "index_shape3d")
 """Kinds of jobs that move an asset's stages."""
 
 

@@ -14,10 +14,12 @@ from serve_app.wire import (
     routes_legacy,
     routes_people,
     routes_search,
+    routes_transcoder,
 )
 from serve_app.wire.ports import Services
 
-_ABOUT = """Annotates pictures and videos, finds them by text or by picture, and recommends from a user's own posts.
+_ABOUT = """Annotates pictures, videos and 3D models, finds them by text or by picture, and recommends from a user's
+own posts.
 
 Errors are RFC 9457 problem+json with a stable `code`; a media file, however broken, never gives a 5xx."""
 
@@ -28,7 +30,8 @@ def create_app(services: Services) -> ASGIApp:
     app.state.services = services
     problems.install(app)
     for routes in (
-        routes_annotate, routes_assets, routes_jobs, routes_search, routes_people, routes_legacy, routes_health,
+        routes_annotate, routes_assets, routes_jobs, routes_search, routes_people, routes_legacy,
+        routes_transcoder, routes_health,
     ):  # fmt: skip
         app.include_router(routes.router)
     return app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Literal, Protocol, Self
 
 from serve_app.errors import Problem
 from serve_app.wire import people_schemas, schemas
@@ -52,12 +52,16 @@ class NewAsset:
 
 @dataclass(frozen=True)
 class Download:
-    """A stored file on its way out; whoever sends ``stream`` closes it."""
+    """A stored file on its way out; whoever sends ``stream`` closes it.
+
+    ``ours`` is a file that this service made, such as a thumbnail, and not what somebody posted.
+    """
 
     media_type: str
     size: int
     name: str
     stream: BinaryIO
+    ours: bool = False
 
 
 class ImagePort(Protocol):
@@ -75,6 +79,18 @@ class VideoPort(Protocol):
         self, upload: Upload, annotators: Sequence[str], seed: int
     ) -> AsyncGenerator[schemas.VideoProgress | schemas.VideoAnnotation, None]:
         """Progress, and at last the annotation; whoever stops earlier closes the generator, which stops the work."""
+        ...
+
+
+class ShapePort(Protocol):
+    """Annotation of 3D models, and a picture of one."""
+
+    def parse_annotators(self, names: str | None) -> tuple[str, ...]: ...
+    async def annotate(
+        self, upload: Upload, annotators: Sequence[str], up: Literal["y", "z"] | None, pictures: bool
+    ) -> schemas.ShapeAnnotation: ...
+    async def thumbnail(self, upload: Upload) -> bytes:
+        """A PNG."""
         ...
 
 
@@ -97,6 +113,7 @@ class AssetPort(Protocol):
     async def add(self, new: NewAsset) -> tuple[schemas.Asset, bool]: ...
     async def get(self, id: str) -> schemas.Asset: ...
     async def annotations(self, id: str) -> schemas.AssetAnnotations: ...
+    async def renditions(self, id: str) -> schemas.Renditions: ...
     async def download(self, id: str, path: str) -> Download: ...
     async def delete(self, id: str) -> None: ...
     async def page(
@@ -154,4 +171,5 @@ class Services:
     video: VideoPort
     jobs: JobPort
     people: PeoplePort | None = None
+    shape3d: ShapePort | None = None
     max_upload_bytes: int = 256 * 1024 * 1024

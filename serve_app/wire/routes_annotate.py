@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from serve_app.errors import Problem
-from serve_app.wire.routing import AtEnd, Behind, multipart_docs, problem_docs, reply
-from serve_app.wire.schemas import Annotation, VideoAnnotation, VideoProgress
+from serve_app.wire.routing import AtEnd, Behind, Shapes, multipart_docs, problem_docs, reply
+from serve_app.wire.schemas import Annotation, ShapeAnnotation, VideoAnnotation, VideoProgress
 from serve_app.wire.streams import event_stream, events_docs, until_left, wants_events
 from serve_app.wire.uploads import read_upload
 
@@ -47,6 +48,30 @@ async def annotate_image(
     chosen = behind.image.parse_annotators(annotators)
     upload, _ = await read_upload(request, behind.max_upload_bytes, at_end)
     return reply(await behind.image.annotate(upload.data, chosen, explain))
+
+
+@router.post(
+    "/3d",
+    response_model=ShapeAnnotation,
+    responses=problem_docs(400, 403, 413, 415, 422, 503, 504),
+    openapi_extra=multipart_docs(),
+)
+async def annotate_3d(
+    request: Request,
+    shapes: Shapes,
+    behind: Behind,
+    at_end: AtEnd,
+    annotators: str | None = Query(
+        None, description="objects, captions, embedding, ... separated by commas; all when left out"
+    ),
+    up: Literal["y", "z"] | None = Query(None, description="which axis is up; the format's own when left out"),
+    pictures: bool = Query(False, description="with every view as a PNG in base64"),
+) -> Response:
+    """Annotate one 3D model (glb, gltf, obj, ply, off, stl, or a zip of one with its textures): what is seen from
+    all around it, and from inside a room. A label names the views that saw it."""
+    chosen = shapes.parse_annotators(annotators)
+    upload, _ = await read_upload(request, behind.max_upload_bytes, at_end)
+    return reply(await until_left(request, shapes.annotate(upload, chosen, up, pictures)))
 
 
 @router.post(

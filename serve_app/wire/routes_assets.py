@@ -84,14 +84,14 @@ async def get_annotations(
 
 @router.get("/{id:path}/renditions", response_model=Renditions, responses=problem_docs(404))
 async def get_renditions(id: str, behind: Behind) -> Response:
-    """What the asset was adapted to."""
-    return reply(Renditions(id=(await behind.assets.get(id)).id))
+    """The files that were made of the asset: of a 3D model pictures that show it."""
+    return reply(await behind.assets.renditions(id))
 
 
 @router.head("/{id:path}/files/{path}", include_in_schema=False)
 @router.get("/{id:path}/files/{path}", response_class=Response, responses=problem_docs(404))
 async def get_file(id: str, path: str, behind: Behind) -> Response:
-    """A stored file: ``original``. Range requests are answered."""
+    """A stored file: ``original``, or a rendition by its name. Range requests are answered."""
     return _send(await behind.assets.download(id, path))
 
 
@@ -120,9 +120,10 @@ async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
 
 def _send(download: Download) -> Response:
     # Somebody else's bytes under our address: never rendered in place, never sniffed into something else.
+    place = "inline" if download.ours else "attachment"
     headers = {
         "X-Content-Type-Options": "nosniff",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(download.name)}",
+        "Content-Disposition": f"{place}; filename*=UTF-8''{quote(download.name)}",
         "Content-Security-Policy": "sandbox",
     }
     try:

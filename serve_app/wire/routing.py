@@ -10,7 +10,8 @@ from fastapi import Depends, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from serve_app.wire.ports import Services
+from serve_app.errors import Problem
+from serve_app.wire.ports import Services, ShapePort
 from serve_app.wire.schemas import ProblemDetail
 
 
@@ -21,6 +22,16 @@ async def services(request: Request) -> Services:
 
 
 Behind = Annotated[Services, Depends(services)]
+
+
+async def shapes(behind: Behind) -> ShapePort:
+    """Who draws 3D models; ``unavailable`` where nobody does."""
+    if behind.shape3d is None:
+        raise Problem("unavailable", "this service draws no 3D models")
+    return behind.shape3d
+
+
+Shapes = Annotated[ShapePort, Depends(shapes)]
 
 
 async def closing() -> AsyncIterator[AsyncExitStack]:

@@ -191,6 +191,8 @@ class ShapeAnnotation(Annotation):
     views: list[View] = Field(description="labels name them by their number here, from 0")
     notes: list[str] = Field([], description="what is not as the file says, such as a texture that is missing")
     stage: ShapeTimes
+    view_keys: SkipJsonSchema[list[str]] = Field(default=[], exclude=True, repr=False)
+    """What tells each view's picture from others of the same file, for what is stored of an asset."""
 
 
 class Stage(Shape):

@@ -21,10 +21,14 @@ from graphs.people import PeopleGraph
 from graphs.processing import ProcessingGraph
 from graphs.recommendation import RecommendationGraph
 from graphs.retrieval import Places, RetrievalGraph
+from graphs.shape3d import Drawing, ShapeCalls, ShapeGraph
+from graphs.shape_work import ShapeWork
 from graphs.video import Reading, VideoCalls, VideoGraph
 from serve_app.annotation.descriptor import Described, KeptFace
 from serve_app.annotation.labels import FoundFace, Label
 from serve_app.catalog import NewContent
+from serve_app.media.enclosure import Rings
+from serve_app.media.mesh_process import MeshLimits
 from serve_app.media.video import Limits
 from serve_app.models.manifest import load_manifest
 from serve_app.recommendation.profile import cluster, seeds
@@ -246,8 +250,12 @@ class World:
         self.videos = VideoCalls(self.splitter, self.places)
         self.recommendation = RecommendationGraph(self.retrieval, Handle(Recommender()))
         self.runner = Handle(Runner())
-        self.assets = AssetGraph(self.places, self.videos, self.runner)
-        self.processing = ProcessingGraph(self.image, self.videos, self.retrieval, self.people)
+        drawing = Drawing(MeshLimits(), Rings(), size=64, thumbnail_size=64, turntable_size=64, turntable_frames=4)
+        self.renderer = Handle(ShapeGraph(self.annotators, self.places, drawing))
+        self.shapes = ShapeCalls(self.renderer, self.places)
+        self.assets = AssetGraph(self.places, self.videos, self.shapes, self.runner)
+        work = ShapeWork(self.shapes, self.places)
+        self.processing = ProcessingGraph(self.image, self.videos, work, self.retrieval, self.people)
         self.jobs = JobGraph(self.places)
 
     @property

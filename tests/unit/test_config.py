@@ -75,6 +75,11 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ("mine.applications.0.args.shards", 0, "applications.0.args.shards", "greater"),
     ("mine.applications.0.args.shards", 2.5, "applications.0.args.shards", "integer"),
     ("mine.applications.0.args.index", "PQ16", "applications.0.args.index", "pattern"),
+    ("mine.applications.0.args.shape3d", {"spin": 1}, "applications.0.args.shape3d.spin", "not permitted"),
+    ("mine.applications.0.args.shape3d", {"distance": 0.5}, "applications.0.args.shape3d.distance", "greater"),
+    ("mine.applications.0.args.shape3d", {"azimuths_deg": [360]}, "applications.0.args.shape3d.azimuths_deg.0", "less"),
+    ("mine.applications.0.args.shape3d", {"azimuths_deg": [0, 90, 0]}, "applications.0.args.shape3d", "the same"),
+    ("mine.applications.0.args.shape3d", {"azimuths_deg": []}, "applications.0.args.shape3d.azimuths_deg", "least"),
     ("mine.applications.0.args.resources", "tpu", "applications.0.args.resources", "auto"),
     ("mine.applications.0.args.models", ["mtcnn"], "applications.0.args.models", "dictionary"),
     ("mine.applications.0.args", 3, "applications.0.args", "dictionary"),
@@ -102,7 +107,7 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ("resources.gpu.deployments.clip_encoder.max_batch_size", 1001, "gpu.deployments.clip_encoder", "max_batch_size"),
     ("resources.gpu.deployments.clip_encoder.num_gpus", 0.6, "gpu", "1.4 num_gpus, the budget is 1"),
     ("resources.gpu.deployments.face_detector.num_gpus", 0.45, "gpu", "1.35 num_gpus, the budget is 1"),
-    ("resources.cpu.deployments.ingress.num_cpus", 0.9, "cpu", "2.4 num_cpus, the budget is 2"),
+    ("resources.cpu.deployments.ingress.num_cpus", 0.9, "cpu", "2.5 num_cpus, the budget is 2"),
     ("resources.cpu.deployments.recommender", {}, "cpu.deployments.recommender.max_queue", "required"),
 ]  # fmt: skip
 
@@ -134,7 +139,7 @@ def test_a_deployment_is_missing_or_too_much(files: Files) -> None:
     assert "recomender, recommender" in fault
 
 
-SMALL = ("face_descriptor", "meme_detector", "still_actions", "captioner", "nsfw_detector")
+SMALL = ("face_descriptor", "meme_detector", "still_actions", "captioner", "nsfw_detector", "multi_view_renderer")
 
 
 def test_hundredths_that_fill_the_budget_exactly_are_no_fault(files: Files) -> None:

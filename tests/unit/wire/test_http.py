@@ -56,8 +56,16 @@ class Fake:
         self.note("annotations", id)
         return schemas.AssetAnnotations(id=id, state="ready", results={})
 
+    async def renditions(self, id):
+        self.note("renditions", id)
+        url = f"/v1/assets/{id}/files/thumbnail.png"
+        made = schemas.Rendition(name="thumbnail.png", media_type="image/png", bytes=8, width=512, height=512, url=url)
+        return schemas.Renditions(id=id, items=[made])
+
     async def download(self, id, path):
         self.note("download", id, path)
+        if path == "thumbnail.png":
+            return Download("image/png", 8, "a-thumbnail.png", io.BytesIO(b"\x89PNG\r\n\x1a\n"), ours=True)
         return Download("text/plain", 8, "naïve.html", io.BytesIO(b"<script>"))
 
     async def delete(self, id):
@@ -218,10 +226,11 @@ def test_ids_of_any_kind_reach_the_service(http, fake, id):
     path = f"/v1/assets/{quote(id)}"
     http.get(path)
     http.get(path + "/annotations")
-    assert http.get(path + "/renditions").json() == {"id": id, "items": []}
+    (made,) = http.get(path + "/renditions").json()["items"]
+    assert (made["name"], made["media_type"], made["width"]) == ("thumbnail.png", "image/png", 512)
     http.get(path + "/files/original")
     http.delete(path)
-    asked = [("get", id), ("annotations", id), ("get", id), ("download", id, "original"), ("delete", id)]
+    asked = [("get", id), ("annotations", id), ("renditions", id), ("download", id, "original"), ("delete", id)]
     assert fake.asked == asked
 
 
@@ -230,6 +239,14 @@ def test_stored_files_are_never_rendered_in_place(http):
     assert answer.text == "<script>"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-disposition"].startswith("attachment; filename*=UTF-8''na%C3%AFve.html")
+
+
+def test_what_the_service_made_itself_is_shown_in_place(http):
+    answer = http.get("/v1/assets/a/files/thumbnail.png")
+    assert answer.headers["content-disposition"].startswith("inline; ")
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "sandbox"
 
 
 def test_a_file_that_is_deleted_while_it_is_sent_arrives_whole(http, fake, tmp_path, monkeypatch):
