@@ -82,13 +82,14 @@ class Paints:
             self._textures.note("a texture is of a kind that is not read here: drawn without")
             return None
         image = self._buffers.item("images", source)
+        uri = str(image.get("uri", "data:"))
+        name = f"image {source}" if uri.startswith("data:") else uri
+        return self._textures.decode(name, lambda: self._picture(image))
+
+    def _picture(self, image: Tree) -> bytes | None:
         if "bufferView" in image:
-            return self._textures.decode(f"image {source}", self._buffers.view(image["bufferView"]))
-        if "uri" not in image:
-            return self._textures.decode(f"image {source}", None)
-        uri = image["uri"]
-        name = f"image {source}" if str(uri).startswith("data:") else str(uri)
-        return self._textures.decode(name, self._buffers.file(uri))
+            return self._buffers.view(image["bufferView"])
+        return self._buffers.file(image["uri"]) if "uri" in image else None
 
 
 def _matrix(transform: Tree) -> Doubles:

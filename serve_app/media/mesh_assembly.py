@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from serve_app.errors import Problem
 from serve_app.media.mesh_normals import crease_normals
-from serve_app.media.mesh_parts import Cloud, Doubles, Indices, Instance, MeshLimits, Model, Surface
+from serve_app.media.mesh_parts import Cloud, Doubles, Indices, Instance, MeshLimits, Model, Surface, check_count
 from serve_app.media.mesh_points import splats
 from serve_app.media.meshes import Ints, Material, Mesh
 
@@ -58,10 +58,7 @@ def _drawn(model: Model, limits: MeshLimits) -> list[Instance]:
         text = f"the scene has {len(surfaces):,} bodies, more than the {limits.max_bodies:,} that are drawn"
         raise Problem("too_large", text)
     if surfaces:
-        triangles = sum(len(item.part.faces) for item in surfaces if isinstance(item.part, Surface))
-        if triangles > limits.max_triangles:
-            text = f"{triangles:,} triangles are more than the {limits.max_triangles:,} that are drawn"
-            raise Problem("too_large", text, "simplify the mesh")
+        check_count(sum(len(item.part.faces) for item in surfaces if isinstance(item.part, Surface)), limits)
         return surfaces
     clouds = [item for item in model.instances if isinstance(item.part, Cloud) and len(item.part.points)]
     if not clouds:

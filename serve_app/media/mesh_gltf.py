@@ -10,8 +10,18 @@ from numpy.typing import NDArray
 from serve_app.media.gltf_buffers import Buffers, Tree, numbers, parse_tree, split_glb
 from serve_app.media.gltf_materials import Paint, Paints, srgb
 from serve_app.media.gltf_skins import posed
-from serve_app.media.mesh_formats import Companions, check_count
-from serve_app.media.mesh_parts import Cloud, Doubles, Instance, MeshLimits, Model, Surface, broken, colour_bytes
+from serve_app.media.mesh_parts import (
+    Cloud,
+    Companions,
+    Doubles,
+    Instance,
+    MeshLimits,
+    Model,
+    Surface,
+    broken,
+    check_count,
+    colour_bytes,
+)
 from serve_app.media.mesh_textures import Textures
 
 _POINTS, _TRIANGLES, _STRIP, _FAN = 0, 4, 5, 6

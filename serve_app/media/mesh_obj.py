@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serve_app.media.mesh_formats import Companions, check_count, part_of
-from serve_app.media.mesh_parts import Instance, MeshLimits, Model, broken
+from serve_app.media.mesh_arguments import part_of
+from serve_app.media.mesh_parts import Companions, Instance, MeshLimits, Model, broken, check_count
 from serve_app.media.mesh_textures import Textures
 from serve_app.media.meshes import Bytes, Material
 
@@ -34,11 +34,12 @@ def read_obj(data: bytes, files: Companions, limits: MeshLimits) -> Model:
     """Surfaces by material, or a cloud where there are points and no faces."""
     from trimesh.exchange.obj import load_obj
 
+    data = _plain(data)
     check_count(data.count(b"\nf "), limits)
     textures = Textures(1, limits)
     mtls = _read_mtls(data, files, textures)
     textures = Textures(sum(mtl.image is not None for mtl in mtls.values()), limits, textures.notes)
-    parsed = load_obj(io.BytesIO(data), resolver=_names_alone(mtls))
+    parsed = load_obj(io.StringIO(data.decode(errors="replace")), resolver=_names_alone(mtls))
     parts = list(parsed["geometry"].values()) if "geometry" in parsed else [parsed]
     if not parts:
         raise broken("obj", "has no vertices")
@@ -48,6 +49,39 @@ def read_obj(data: bytes, files: Companions, limits: MeshLimits) -> Model:
         material = _material(mtls[name], files, textures) if name in mtls else Material()
         instances.append(Instance(part_of(part, material)))
     return Model(tuple(instances), notes=tuple(textures.notes))
+
+
+def _plain(data: bytes) -> bytes:
+    """As trimesh expects it: lines that end in a line feed and do not begin with blanks, blanks that are spaces, and
+    corners by their number in the file. (It takes -1 for the file's last vertex, not for the last before the line.)"""
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\t", b" ")
+    if re.search(rb"^ +[vf]", data, re.MULTILINE):
+        data = re.sub(rb"^ +", b"", data, flags=re.MULTILINE)
+    return _numbered(data) if re.search(rb"^f[^\n]*[ /]-\d", data, re.MULTILINE) else data
+
+
+def _numbered(data: bytes) -> bytes:
+    counts = {b"v": 0, b"vt": 0, b"vn": 0}
+
+    def corner(word: bytes) -> bytes:
+        parts = []
+        for number, count in zip(word.split(b"/"), counts.values(), strict=False):
+            if not number.startswith(b"-"):
+                parts.append(number)
+            elif (absolute := count + 1 + int(number)) > 0:
+                parts.append(b"%d" % absolute)
+            else:
+                raise broken("obj", f"has a face with the corner {word[:20].decode()}, before the first vertex")
+        return b"/".join(parts)
+
+    lines = data.split(b"\n")
+    for at, line in enumerate(lines):
+        key, _, rest = line.partition(b" ")
+        if key in counts:
+            counts[key] += 1
+        elif key == b"f":
+            lines[at] = b"f " + b" ".join(corner(word) for word in rest.split())
+    return b"\n".join(lines)
 
 
 def _names_alone(mtls: dict[str, _Mtl]) -> defaultdict[str, bytes]:
@@ -61,8 +95,9 @@ def _read_mtls(data: bytes, files: Companions, textures: Textures) -> dict[str, 
     mtls: dict[str, _Mtl] = {}
     for line in dict.fromkeys(re.findall(rb"^[ \t]*mtllib[ \t]+(\S.*?)[ \t\r]*$", data, re.MULTILINE)):
         whole = line.decode(errors="replace")
-        for name in [whole] if files(whole) is not None else whole.split():
-            text = files(name)
+        found = files(whole)
+        named = [(name, files(name)) for name in whole.split()] if found is None else [(whole, found)]
+        for name, text in named:
             if text is None:
                 textures.note(f"material file {name[-100:]} is missing: drawn without")
             else:
@@ -104,7 +139,8 @@ def _numbers(text: str) -> list[float]:
 
 
 def _material(mtl: _Mtl, files: Companions, textures: Textures) -> Material:
-    texture = textures.decode(mtl.image, files(mtl.image)) if mtl.image else None
+    name = mtl.image
+    texture = textures.decode(name, lambda: files(name)) if name else None
     see_through = mtl.opacity < 1 or (texture is not None and _has_holes(texture))
     # A diffuse colour of black under a texture is a common fault of exporters; viewers show the texture.
     kd = (1.0, 1.0, 1.0) if texture is not None and not any(mtl.kd) else mtl.kd

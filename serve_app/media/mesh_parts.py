@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +89,17 @@ class Model:
         return sum(len(item.part.points) for item in self.instances if isinstance(item.part, Cloud))
 
 
+Companions = Callable[[str], bytes | None]
+"""The file that a mesh names by a relative path, out of its own upload; None where it has none."""
+
+
+def check_count(triangles: int, limits: MeshLimits) -> None:
+    """Raises ``too_large`` before so many are parsed."""
+    if triangles > limits.max_triangles:
+        text = f"{triangles:,} triangles are more than the {limits.max_triangles:,} that are drawn"
+        raise Problem("too_large", text, "simplify the mesh")
+
+
 def broken(form: str, what: str) -> Problem:
     """The fault of a file of format ``form``."""
     return Problem("undecodable_media", f"the {form.upper()} {what}")
@@ -112,3 +124,10 @@ def colour_bytes(values: Any, count: int, whole: float | None = None) -> Bytes |
     if count and not out[:, 3].any():
         out[:, 3] = 255
     return out
+
+
+def fan(polygons: Indices) -> Indices:
+    """int64 [P * (K - 2), 3]: the triangles of polygons [P, K], those of each next to one another."""
+    inner = polygons[:, 1:]
+    first = np.broadcast_to(polygons[:, :1], (len(polygons), polygons.shape[1] - 2))
+    return np.stack([first, inner[:, :-1], inner[:, 1:]], axis=2).reshape(-1, 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,10 @@ class Textures:
         self._side = max(1, min(limits.max_texture_side, share))
         self._decoded: dict[str, NDArray[np.uint8] | None] = {}
 
-    def decode(self, name: str, data: bytes | None) -> NDArray[np.uint8] | None:
-        """uint8 [H, W, 4]; ``data`` is None where the upload lacks the file ``name``."""
+    def decode(self, name: str, read: Callable[[], bytes | None]) -> NDArray[np.uint8] | None:
+        """uint8 [H, W, 4] of the picture ``name``; ``read`` gives its bytes, None where the upload lacks it."""
         if name not in self._decoded:
-            self._decoded[name] = self._pixels(name, data)
+            self._decoded[name] = self._pixels(name, read())
         return self._decoded[name]
 
     def note(self, text: str) -> None:

@@ -53,6 +53,7 @@ _CONTAINED = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msv
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis"}
 _HEIF_BRANDS = {b"mif1", b"msf1", b"hevc", b"hevx", b"hevm", b"hevs"}
 _BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _TEXT_TYPES = {"application/json", "application/xml", "application/x-subrip", "application/dash+xml"}
 
 
@@ -61,7 +62,8 @@ def kind_of(media_type: str) -> Kind:
     family = media_type.partition("/")[0]
     if media_type in _TEXT_TYPES or family == "text":
         return "text"
-    if family == "model":
+    if family == "model" or media_type == "application/zip":
+        # Of archives, those with a mesh and its textures are read.
         return "shape3d"
     if family in ("image", "audio", "video"):
         return family  # type: ignore[return-value]
@@ -142,10 +144,16 @@ def _mpeg_audio(head: bytes, data: bytes) -> str | None:
 
 def _text(head: bytes, data: bytes) -> str | None:
     text = _readable(head)
-    if text is None:
-        return None
+    if text is not None:
+        return _text_type(text) or "text/plain"
+    # Old tools write names in the code page of their machine; of such text only meshes are told.
+    found = None if _CONTROL.search(text := head.decode("latin-1")) else _text_type(text)
+    return found if found is not None and found.startswith("model/") else None
+
+
+def _text_type(text: str) -> str | None:
     start = text.lstrip("\ufeff \t\r\n")
-    return next((media_type for pattern, media_type in _TEXT_PATTERNS if pattern.search(start)), "text/plain")
+    return next((media_type for pattern, media_type in _TEXT_PATTERNS if pattern.search(start)), None)
 
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -158,12 +166,14 @@ _TEXT_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?i)\A(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<!doctype svg[^>]*>\s*)*<svg[\s>]", "image/svg+xml"),
         (r"(?i)\A(?:<!doctype html|<html[\s>])", "text/html"),
         (r"\A<\?(?:xml|xpacket)\s|\A<[A-Za-z][\w:.-]*[^<>]*>", "application/xml"),
-        (r'\A\{[\s\S]*"asset"\s*:\s*\{[^}]*"version"', "model/gltf+json"),
+        (r'\A\{[\s\S]*"asset"\s*:\s*\{[^{}]*"version"', "model/gltf+json"),
+        (r'\A\{[\s\S]*"(?:bufferView"\s*:\s*\d|uri"\s*:\s*"data:application/(?:octet-stream|gltf-buffer)[;,])',
+         "model/gltf+json"),
         (r'\A[\[{]\s*(?:["{\[\]}\d-]|true|false|null)', "application/json"),
         (r"\Asolid\b[^\n]*\s+(?:facet\s+normal|endsolid)", "model/stl"),
         (r"\A(?:ST)?C?N?4?n?OFF(?: BINARY)?\s", "model/off"),
-        (rf"(?m)\A(?:\s*#[^\n]*\n|\s*(?:mtllib|o|g|s|usemtl|v[tnp])\b[^\n]*\n|\s*\n)*"
-         rf"v[ \t]+{_NUMBER}[ \t]+{_NUMBER}[ \t]+{_NUMBER}", "model/obj"),
+        (rf"\A(?:[ \t]*(?:#[^\n]*|(?:mtllib|o|g|s|usemtl|v[tnp])\b[^\n]*|\r?)\n)*"
+         rf"[ \t]*v[ \t]+{_NUMBER}[ \t]+{_NUMBER}[ \t]+{_NUMBER}", "model/obj"),
     )
 )  # fmt: skip
 
@@ -175,7 +185,7 @@ def _readable(head: bytes) -> str | None:
         text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
         return None
-    return None if not text or re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]", text) else text
+    return None if not text or _CONTROL.search(text) else text
 
 
 def _binary_stl(head: bytes, data: bytes) -> str | None:
