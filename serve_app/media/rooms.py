@@ -1,9 +1,9 @@
-"""Where in a mesh one could stand: in the widest free place between walls, or on a floor that things stand on."""
+"""Where in a mesh one could stand: free places between walls, over a floor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,10 @@ WALLED, HALF_WALLED = 0.75, 0.49
 """Share of the level directions that meet something, so that a place counts as within walls, or between some."""
 FLOORED = 0.85
 """The same of the directions that slope down."""
-ELBOW_ROOM = 0.15
-"""How far to stand from the things on a floor, as a share of its shorter side."""
-COLUMNS = 32
-"""Places along each side of a floor that are looked at from above and below."""
+SPOTS = 8
+"""Places of which each is looked from."""
+ROOMY = 0.05
+"""Room that a spot has at least, as a share of the best one's."""
 
 _DOWN, _UP, _LEVEL, _LOW = 0, 1, slice(2, 18), slice(18, 26)
 
@@ -46,12 +46,13 @@ class Spot:
     """Height of what is below."""
     height: float
     """From there to the ceiling or the top of the mesh."""
+    room: float
+    """A measure of the free volume around it."""
     roofed: bool
     airy: bool
     """Whether mostly fronts are met there; otherwise it may be within a solid."""
     walled: bool
     """Whether there are walls on nearly all sides; otherwise on about half."""
-    up: Vector = (0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,16 @@ class _Look:
         return fronts
 
 
-def free_places(rays: Rays, mesh: Mesh) -> Iterator[Spot]:
-    """The widest place within walls and in the air, within walls and perhaps in a solid, and in the air with walls on
-    some sides; each where there is one."""
-    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
-    points = _grid(low, high)
+def free_places(rays: Rays, mesh: Mesh) -> Iterator[tuple[Spot, ...]]:
+    """Places within walls and in the air, within walls and perhaps in a solid, and in the air with walls on some sides;
+    of each kind some that are apart, the widest first, where there are any."""
+    box = mesh.vertices.min(0), mesh.vertices.max(0)
+    points = _grid(*box)
     look = _look(rays, points)
     for walled, airy in ((True, True), (True, False), (False, True)):
         fits = _fits(look, walled, airy)
-        if (spot := _widest(rays, points[fits], look.distance[fits], (low, high), walled, airy)) is not None:
-            yield spot
+        if spots := _apart(_Candidates.at_eye_height(rays, points[fits], look.distance[fits], box, walled, airy)):
+            yield spots
 
 
 def _fits(look: _Look, walled: bool, airy: bool) -> Flags:
@@ -93,30 +94,54 @@ def _fits(look: _Look, walled: bool, airy: bool) -> Flags:
     return fits
 
 
-def _widest(
-    rays: Rays, points: Floats, distance: Floats, box: tuple[Floats, Floats], walled: bool, airy: bool
-) -> Spot | None:
-    """Of the places at eye height above and below the points, the one farthest from all walls."""
-    if not len(points):
-        return None
-    floors = points[:, 1] - distance[:, _DOWN]
-    heights = np.minimum(points[:, 1] + distance[:, _UP], box[1][1]) - floors
-    eyes = points.copy()
-    eyes[:, 1] = floors + EYE * heights
-    look = _look(rays, eyes)
-    score = _width(look, eyes, *box) * heights * _fits(look, walled, airy)
-    best = int(score.argmax())
-    if score[best] <= 0:
-        return None
-    roofed = bool(look.hit[best, _UP])
-    return Spot(_vector(eyes[best]), float(floors[best]), float(heights[best]), roofed, airy, walled)
+@dataclass(frozen=True)
+class _Candidates:
+    """Spots with a width of 0 where one cannot stand."""
+
+    eyes: Floats
+    """float32 [N, 3]."""
+    floors: Floats
+    heights: Floats
+    clearance: Floats
+    """To the next wall or side of the bounding box."""
+    widths: Floats
+    """Clearance times the geometric mean of the distances all around, which tells the middle of a long room from its
+    ends."""
+    roofed: Flags
+    airy: bool
+    walled: bool
+
+    @classmethod
+    def at_eye_height(
+        cls, rays: Rays, points: Floats, distance: Floats, box: tuple[Floats, Floats], walled: bool, airy: bool
+    ) -> _Candidates:
+        """Above or below points from which the fan reaches so far."""
+        floors = points[:, 1] - distance[:, _DOWN]
+        heights = np.minimum(points[:, 1] + distance[:, _UP], box[1][1]) - floors
+        eyes = points.copy()
+        eyes[:, 1] = floors + EYE * heights
+        look = _look(rays, eyes)
+        level = np.minimum(look.distance[:, _LEVEL], _to_box(eyes, _FAN[_LEVEL], *box))
+        clearance = level.min(1)
+        widths = clearance * np.exp(np.log(np.maximum(level, 1e-6)).mean(1)) * _fits(look, walled, airy)
+        return cls(eyes, floors, heights, clearance, widths, look.hit[:, _UP], airy, walled)
+
+    def spot(self, at: int) -> Spot:
+        x, y, z = map(float, self.eyes[at])
+        floor, height, room = float(self.floors[at]), float(self.heights[at]), float(self.widths[at] * self.heights[at])
+        return Spot((x, y, z), floor, height, room, bool(self.roofed[at]), self.airy, self.walled)
 
 
-def _width(look: _Look, eyes: Floats, low: Floats, high: Floats) -> Floats:
-    """[N]: the least level distance to a wall or to the bounding box, times the geometric mean of all of them, which
-    tells the middle of a long room from its ends."""
-    level = np.minimum(look.distance[:, _LEVEL], _to_box(eyes, _FAN[_LEVEL], low, high))
-    return np.asarray(level.min(1) * np.exp(np.log(np.maximum(level, 1e-6)).mean(1)), np.float32)
+def _apart(found: _Candidates) -> tuple[Spot, ...]:
+    """The spots of most room, none nearer to a better one than that one's walls."""
+    room = found.widths * found.heights
+    least = ROOMY * room.max(initial=0)
+    spots: list[Spot] = []
+    while len(spots) < SPOTS and room.max(initial=0) > least:
+        best = int(room.argmax())
+        spots.append(found.spot(best))
+        room = np.where(np.linalg.norm(found.eyes - found.eyes[best], axis=1) <= found.clearance[best], 0, room)
+    return tuple(spots)
 
 
 def _to_box(eyes: Floats, directions: Floats, low: Floats, high: Floats) -> Floats:
@@ -127,52 +152,6 @@ def _to_box(eyes: Floats, directions: Floats, low: Floats, high: Floats) -> Floa
         slope = np.where(np.abs(directions[:, axis]) > 1e-6, directions[:, axis], np.float32(np.nan))
         across = np.fmin(across, (ahead - eyes[:, axis, None]) / slope)
     return across
-
-
-def stage(mesh: Mesh) -> Spot | None:
-    """A place on a floor without walls, with two or more things on it, as scenes of a few pieces of furniture have it.
-
-    The floor may stand upright, facing +Z, as in files that were written with Z up although their format says Y.
-    """
-    for up in ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
-        turn = _turn(up)
-        if (spot := _stage(Mesh(np.ascontiguousarray(mesh.vertices @ turn.T), mesh.faces))) is not None:
-            return replace(spot, place=_vector(turn.T @ np.array(spot.place, np.float32)), up=up)
-    return None
-
-
-def _stage(mesh: Mesh) -> Spot | None:
-    """The same with Y up."""
-    from scipy import ndimage
-
-    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
-    height = high[1] - low[1]
-    if height > 0.5 * min(high[0] - low[0], high[2] - low[2]) or height <= 0:
-        return None
-    rays = Rays(mesh)
-    columns = _columns(low, high)
-    met, distance = rays.cast(columns, _repeated(np.array([0, -1, 0], np.float32), len(columns)))
-    tops = np.where(met >= 0, columns[:, 1] - distance, -np.inf)
-    floor = float(np.median(tops))
-    bare = np.abs(tops - floor) < 0.03 * height
-    things = (tops > floor + 0.2 * height).reshape(COLUMNS, COLUMNS)
-    if (met >= 0).mean() < 0.9 or bare.mean() < 0.5 or floor - low[1] > 0.25 * height:
-        return None
-    if ndimage.label(things, np.ones((3, 3)))[1] < 2:
-        return None
-    across, along = (high - low)[[0, 2]] / COLUMNS
-    space = ndimage.distance_transform_edt(~things, sampling=(across, along)).ravel()
-    far = np.linalg.norm((columns - columns[things.ravel()].mean(0))[:, [0, 2]], axis=1)
-    roomy = np.minimum(space / (ELBOW_ROOM * COLUMNS * min(across, along)), 1)
-    x, _, z = columns[np.lexsort((far, -roomy))[0]]
-    return Spot(
-        (float(x), floor + EYE * (float(high[1]) - floor), float(z)),
-        floor,
-        float(high[1]) - floor,
-        roofed=False,
-        airy=True,
-        walled=False,
-    )
 
 
 def _look(rays: Rays, points: Floats) -> _Look:
@@ -186,26 +165,6 @@ def _grid(low: Floats, high: Floats) -> Floats:
     """float32 [N, 3]: the middles of the cells of the bounding box."""
     sides = [low[axis] + (high[axis] - low[axis]) * (np.arange(n) + 0.5) / n for axis, n in enumerate(GRID)]
     return np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
-
-
-def _columns(low: Floats, high: Floats) -> Floats:
-    """float32 [COLUMNS², 3]: places above the mesh."""
-    x, z = (low[axis] + (high[axis] - low[axis]) * (np.arange(COLUMNS) + 0.5) / COLUMNS for axis in (0, 2))
-    across, along = (side.ravel() for side in np.meshgrid(x, z, indexing="ij"))
-    return np.stack([across, np.full_like(across, high[1] + 0.1), along], axis=1).astype(np.float32)
-
-
-def _repeated(vector: Floats, count: int) -> Floats:
-    return np.repeat(vector[None], count, axis=0)
-
-
-def _turn(up: Vector) -> Floats:
-    """float32 [3, 3]: the rotation that takes ``up``, Y or Z, to Y."""
-    return np.eye(3, dtype=np.float32) if up[1] else np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float32)
-
-
-def _vector(values: Floats) -> Vector:
-    return float(values[0]), float(values[1]), float(values[2])
 
 
 _FAN = _fan()
