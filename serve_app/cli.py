@@ -20,6 +20,7 @@ from serve_app import (
     cli_memes,
     cli_models,
     cli_people,
+    cli_render,
     cli_serve,
     cli_train,
 )
@@ -40,8 +41,11 @@ from serve_app.cli_common import (
 from serve_app.config import check_config
 from serve_app.errors import Problem
 
+MODALITIES = ("image", "text", "video", "shape3d")
+"""In the order in which what was found is shown."""
+
 app = typer.Typer(
-    help="Annotate pictures and videos, index and search them. Most commands talk to a running service: make run.",
+    help="Annotate pictures, videos and 3D files, index and search them. Most talk to a running service: make run.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -51,17 +55,18 @@ app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_people.app, name="people")
 app.add_typer(cli_train.app, name="train")
 app.command("visual-part")(cli_memes.visual_part)
+app.command()(cli_render.render)
 
 
 @app.command()
 def annotate(
-    files: Annotated[list[Path], typer.Argument(help="pictures and videos")],
+    files: Annotated[list[Path], typer.Argument(help="pictures, videos and 3D files")],
     annotators: Annotated[str | None, typer.Option(help="such as objects,faces; all when left out")] = None,
     seed: Annotated[int, typer.Option(min=0, help="chooses the frames of a video that are looked at")] = 0,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in pictures and videos, and when in a video, without storing them."""
+    """Say what is in pictures, videos and 3D files, and when or from where, without storing them."""
     failed = False
     with connect(url, as_json) as client:
         for file in files:
@@ -78,7 +83,7 @@ def annotate(
 @app.command()
 def index(
     directory: Annotated[
-        Path, typer.Argument(help="a folder of pictures, videos and texts", exists=True, file_okay=False)
+        Path, typer.Argument(help="a folder of pictures, videos, 3D files and texts", exists=True, file_okay=False)
     ],
     owner: Annotated[str, typer.Option(help="whose they are")],
     replace: Annotated[bool, typer.Option(help="put changed files in the place of their old versions")] = False,
@@ -122,9 +127,9 @@ def search(
     if as_json:
         say_json(answer)
         return
-    for modality in ("image", "text", "video"):
+    for modality in MODALITIES:
         _show_ranking(modality, answer.get(modality) or {"contents": [], "scores": []})
-    if not any((answer.get(modality) or {}).get("contents") for modality in ("image", "text", "video")):
+    if not any((answer.get(modality) or {}).get("contents") for modality in MODALITIES):
         out.print("nothing found")
     if answer.get("truncated"):
         err.print("[yellow]the text is longer than the model reads; its beginning was searched[/]")
@@ -142,6 +147,7 @@ def examples(
             "--memes", min=0, max=10_000, help="generated memes too, and as many pictures with print and without"
         ),
     ] = 0,
+    solids: Annotated[bool, typer.Option("--solids", help="3D files too: five solids and a room")] = False,
     film: Annotated[bool, typer.Option("--film", help="film.mp4 too: four shots made of the photographs")] = False,
 ) -> None:
     """Put eight photographs (scikit-image's) into a folder, to try things with."""
@@ -154,6 +160,9 @@ def examples(
     if memes:
         cli_examples.memes(directory, memes, err)
         out.print(f"{memes} memes in {directory / 'memes'}, others in with-text and without-text")
+    if solids:
+        cli_examples.solids(directory)
+        out.print(f"five solids and a room in {directory}")
     if film:
         cli_examples.film(directory / "film.mp4")
         out.print(f"a film in {directory / 'film.mp4'}")
@@ -188,13 +197,17 @@ def check(
 
 
 def _show_ranking(modality: str, ranking: dict[str, Any]) -> None:
-    """A row a hit: its score, in a video the moment, and the id."""
+    """A row a hit: its score, in a video the moment, of a 3D model the view, and the id."""
     scores = [f"{score:.3f}" for score in ranking["scores"]]
     if not scores:
         return
     if "moments" in ranking:
         moments = map(span, ranking["moments"])
         show_columns(("score", "moment", modality), *zip(scores, moments, ranking["contents"], strict=True))
+    elif "views" in ranking:
+        show_columns(
+            ("score", "view", modality), *zip(scores, map(str, ranking["views"]), ranking["contents"], strict=True)
+        )
     else:
         show_columns(("score", modality), *zip(scores, ranking["contents"], strict=True))
 

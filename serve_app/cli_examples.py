@@ -1,4 +1,4 @@
-"""Things to try the service with: photographs, generated scenes, a film made of the photographs."""
+"""Things to try the service with: photographs, generated scenes, solids, a film made of the photographs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ SHOTS: tuple[tuple[str, Box, Box], ...] = (
 """A photograph, the view at the beginning and at the end: nearer, along to the right, still, along to the left."""
 MEMES_WORLD = 1_000_003
 """Seed of the memes that are drawn as examples; no training uses it."""
+_UPRIGHT = ((1, 0, 0, 0), (0, 0, 1, 0), (0, -1, 0, 0), (0, 0, 0, 1))
+"""What stands on Z, as trimesh makes it, upon Y, as most formats have it."""
 SHOT_S, RATE, SIZE = 3, 25, (320, 240)
 
 
@@ -64,6 +66,42 @@ def memes(directory: Path, count: int, console: Console) -> None:
         write_world(
             directory, dict.fromkeys(KINDS, count), MEMES_WORLD, lambda done, _: bar.update(task, completed=done)
         )
+
+
+def solids(directory: Path) -> None:
+    """Write a file of each 3D format: solids in one colour, and a room with three of them in it."""
+    import trimesh
+
+    cone = trimesh.creation.cone(0.6, 1.5)
+    made = {
+        "cube.glb": _painted(trimesh.creation.box((1, 1, 1)), (190, 60, 50)),
+        "ball.ply": _painted(trimesh.creation.icosphere(4), (60, 110, 190)),
+        "cone.stl": cone,  # Z is up in this format, as trimesh makes it
+        "ring.obj": trimesh.creation.torus(1.0, 0.35).apply_transform(_UPRIGHT),
+        "cylinder.off": trimesh.creation.cylinder(0.5, 1.5).apply_transform(_UPRIGHT),
+        "room.glb": _room(),
+    }
+    for name, mesh in made.items():
+        mesh.export(directory / name)
+
+
+def _room() -> Any:
+    """Four walls, a floor and a ceiling that are seen from inside alone; 5 m wide, 4 m deep, 2.6 m high."""
+    import trimesh
+
+    walls = trimesh.creation.box((5, 2.6, 4))
+    walls.invert()
+    box = trimesh.creation.box((0.9, 0.9, 0.9)).apply_translation((-1.9, -0.85, -1.3))
+    ball = trimesh.creation.icosphere(4, 0.5).apply_translation((1.7, -0.8, -1.2))
+    pillar = trimesh.creation.cylinder(0.3, 1.4).apply_transform(_UPRIGHT).apply_translation((1.6, -0.6, 1.2))
+    colours = ((225, 220, 205), (170, 90, 50), (60, 110, 190), (90, 140, 80))
+    parts = (walls, box, ball, pillar)
+    return trimesh.Scene([_painted(part, colour) for part, colour in zip(parts, colours, strict=True)])
+
+
+def _painted(mesh: Any, colour: tuple[int, int, int]) -> Any:
+    mesh.visual.face_colors = (*colour, 255)
+    return mesh
 
 
 def film(path: Path) -> None:

@@ -61,6 +61,10 @@ class Client:
                 on_progress(body)
         raise self._broken_off()
 
+    def annotate_3d(self, file: Path, annotators: str | None = None) -> dict[str, Any]:
+        """``POST /v1/annotate/3d``; patient, since large files take minutes."""
+        return self._post_file("/v1/annotate/3d", file, {}, params=_given({"annotators": annotators}), timeout=600.0)
+
     def search_text(self, text: str, **options: Any) -> dict[str, Any]:
         """``POST /v1/search`` by text."""
         return self._json("POST", "/v1/search", json={"text": text} | _given(options))
@@ -158,10 +162,10 @@ class Client:
                 return
 
     def _post_file(
-        self, path: str, file: Path, fields: dict[str, str], params: dict[str, str] | None = None
+        self, path: str, file: Path, fields: dict[str, str], params: dict[str, str] | None = None, **options: Any
     ) -> dict[str, Any]:
         with _opened(file) as part:
-            return self._json("POST", path, files=part, data=fields, params=params or {})
+            return self._json("POST", path, files=part, data=fields, params=params or {}, **options)
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         response = self._send(method, path, **options)
