@@ -52,8 +52,7 @@ class PyTorch3DRenderer:
             jobs.append((projected(vertices, basis(camera)), ids))
         at_once = views_at_once(len(mesh.faces), style.size, layers)
         for first in range(0, len(cameras), at_once):
-            batch = jobs[first : first + at_once]
-            found = _rasterised(batch, faces, style.size, layers)
+            found = _rasterised(jobs[first : first + at_once], faces, style.size, layers)
             for number, layers_found in enumerate(found, start=first):
                 canvas = Canvas(surface, cameras[number], style, self._lighting)
                 _paint(canvas, layers_found, style.size)
@@ -83,9 +82,12 @@ def projected(vertices: Tensor, axes: Basis) -> Tensor:
 
 
 def _rasterised(jobs: Sequence[tuple[Tensor, Tensor]], faces: Tensor, size: int, layers: int) -> list[list[Fragments]]:
-    """For each view its layers from near to far."""
-    meshes = Meshes([corners for corners, _ in jobs], [faces[ids] for _, ids in jobs])
-    near = min(float(corners[:, 2].min()) for corners, _ in jobs)
+    """For each view its layers from near to far; none where nothing of the mesh may be seen."""
+    filled = [job for job in jobs if len(job[1])]
+    if not filled:
+        return [[] for _ in jobs]
+    meshes = Meshes([corners for corners, _ in filled], [faces[ids] for _, ids in filled])
+    near = min(float(corners[:, 2].min()) for corners, _ in filled)
     # On a CPU PyTorch3D knows no bins: every pixel looks at every face.
     bin_size = -(-size // _BINS) if faces.is_cuda and size >= _BINS else 0
     found, depth, weights, _ = rasterize_meshes(
@@ -98,13 +100,14 @@ def _rasterised(jobs: Sequence[tuple[Tensor, Tensor]], faces: Tensor, size: int,
         z_clip_value=NEAR if near < NEAR else None,
     )
     firsts = meshes.mesh_to_faces_packed_first_idx().tolist()
-    return [
+    views = iter(
         [
             _fragments(found[view, ..., layer], weights[view, ..., layer, :], depth[view, ..., layer], ids, first)
             for layer in range(layers)
         ]
-        for view, ((_, ids), first) in enumerate(zip(jobs, firsts, strict=True))
-    ]
+        for view, ((_, ids), first) in enumerate(zip(filled, firsts, strict=True))
+    )
+    return [next(views) if len(ids) else [] for _, ids in jobs]
 
 
 def _fragments(found: Tensor, weights: Tensor, depth: Tensor, ids: Tensor, first: int) -> Fragments:
@@ -115,8 +118,10 @@ def _fragments(found: Tensor, weights: Tensor, depth: Tensor, ids: Tensor, first
 
 def _paint(canvas: Canvas, layers: Sequence[Fragments], size: int) -> None:
     """Layer after layer, each only where light still comes through."""
-    lit = torch.ones(size * size, dtype=torch.bool, device=layers[0].pixels.device)
+    lit: Tensor | None = None
     for layer in layers:
+        if lit is None:
+            lit = torch.ones(size * size, dtype=torch.bool, device=layer.pixels.device)
         fragments = layer[lit[layer.pixels]]
         if not len(fragments):
             return
