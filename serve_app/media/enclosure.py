@@ -21,8 +21,8 @@ from serve_app.media.stages import stage
 
 ONLY_INSIDE = 0.12
 """Share of the points that only someone inside sees, from which it is worth looking from there."""
-ONLY_THERE = 0.4
-"""The same of what is seen from several places, such as the rooms of a flat."""
+ONLY_THERE = 0.5
+"""The same of what is seen at all, from several places, such as the rooms of a flat."""
 MOSTLY_INSIDE = 0.4
 """Share of the points seen from a place with walls on some sides, from which it is worth it."""
 UNSEEN = 0.1

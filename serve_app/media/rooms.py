@@ -71,9 +71,10 @@ class _Look:
 
     @property
     def in_the_air(self) -> Flags:
-        """[N]; inside a solid one meets the backs of its surface."""
-        fronts: Flags = self.front.sum(1) * 2 >= np.maximum(self.hit.sum(1), 1)
-        return fronts
+        """[N]; inside a solid one meets the backs of its surface, but perhaps the fronts of solids above and below."""
+        every: Flags = self.front.sum(1) * 2 >= np.maximum(self.hit.sum(1), 1)
+        level: Flags = self.front[:, _LEVEL].sum(1) * 2 >= np.maximum(self.hit[:, _LEVEL].sum(1), 1)
+        return every & level
 
 
 def free_places(rays: Rays, mesh: Mesh) -> Iterator[tuple[Spot, ...]]:

@@ -42,7 +42,7 @@ class Seen:
     only_inside: float
     """The latter without the former."""
     only_there: float
-    """Their fronts are seen from any of the places inside and not from the ring around."""
+    """Of the points that are seen at all, those seen from some place inside and not from the ring around."""
     hidden: float
     """Of the upright points, those seen inside that are not even seen from behind from the ring around."""
     one_sided: float
@@ -72,7 +72,8 @@ class Sight:
         upright = np.abs(self._rays.normals[self._faces, 1]) < 0.7
         hidden = (anywhere & ~self._from_behind & upright).sum() / max(1, int(upright.sum()))
         only = fronts & ~self._outside
-        shares = (self._outside.mean(), fronts[best].mean(), only[best].mean(), only.any(0).mean(), hidden)
+        only_there = only.any(0).sum() / max(1, int((self._outside | anywhere).sum()))
+        shares = (self._outside.mean(), fronts[best].mean(), only[best].mean(), only_there, hidden)
         return Seen(spots[best].place, *map(float, (*shares, self._one_sided)))
 
     def backs(self) -> float:

@@ -38,7 +38,7 @@ def _among_things(mesh: Mesh) -> Floats | None:
         return None
     columns = _columns(low, high)
     met, distance = Rays(mesh).cast(columns, np.tile(np.array([0, -1, 0], np.float32), (len(columns), 1)))
-    tops = np.where(met >= 0, columns[:, 1] - distance, -np.inf)
+    tops = np.where(met >= 0, columns[:, 1] - distance, low[1] - height)
     floor = np.median(tops)
     bare = np.abs(tops - floor) < 0.03 * height
     if (met >= 0).mean() < 0.9 or bare.mean() < 0.5 or floor - low[1] > 0.25 * height:
