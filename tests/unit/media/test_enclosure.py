@@ -9,9 +9,10 @@ import pytest
 import trimesh
 from numpy.typing import NDArray
 
-from serve_app.media import mesh_process
 from serve_app.media.cameras import basis
 from serve_app.media.enclosure import Enclosure, Rings, cameras_of, dollhouse, judge, views_of
+from serve_app.media.mesh_loading import read_mesh
+from serve_app.media.mesh_parts import MeshLimits
 from serve_app.media.meshes import Material, Mesh
 from serve_app.media.rays import Rays
 from tests.meshes import room, solid
@@ -245,7 +246,7 @@ def test_nothing_to_see_is_looked_at_from_outside(corners: list[tuple[float, flo
     ],
 )
 def test_real_files(shared: Path, name: str, kind: str) -> None:
-    assert judge(mesh_process.load_now(str(shared / "media" / "3d" / name)).mesh).kind == kind
+    assert judge(read_mesh(str(shared / "media" / "3d" / name), MeshLimits()).mesh).kind == kind
 
 
 def test_rays_meet_the_nearest_face() -> None:
