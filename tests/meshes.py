@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import struct
+import tempfile
 import zipfile
 from typing import Any
 
@@ -13,6 +14,10 @@ import numpy as np
 import trimesh
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+
+from serve_app.media.mesh_loading import LoadedMesh, Up, read_mesh
+from serve_app.media.mesh_parts import MeshLimits
+from serve_app.media.meshes import Mesh
 
 Files = dict[str, bytes]
 FORMATS = ("glb", "gltf", "obj", "ply", "off", "stl")
@@ -203,3 +208,33 @@ def glb(tree: dict[str, Any], binary: bytes = b"") -> bytes:
     if binary:
         body += struct.pack("<I4s", len(binary), b"BIN\0") + binary
     return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
+
+
+def read(data: bytes, up: Up | None = None, limits: MeshLimits | None = None) -> LoadedMesh:
+    """What the service reads from an upload of ``data``, without the child process that it would run in."""
+    with tempfile.NamedTemporaryFile() as upload:
+        upload.write(data)
+        upload.flush()
+        return read_mesh(upload.name, limits or MeshLimits(), up)
+
+
+def painted(mesh: Mesh) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """What colour (RGB) the texture of ``mesh`` has just inside each of its corners, by the signs of their x, y, z."""
+    assert mesh.uvs is not None
+    seen = {}
+    for number, (face, uvs) in enumerate(zip(mesh.faces, mesh.uvs, strict=True)):
+        which = 0 if mesh.face_materials is None else mesh.face_materials[number]
+        texture = mesh.materials[which].texture
+        assert texture is not None
+        height, width = texture.shape[:2]
+        for vertex, (u, v) in zip(face, uvs + 0.01 * (uvs.mean(axis=0) - uvs), strict=True):
+            place = tuple(int(value) for value in np.sign(np.round(mesh.vertices[vertex], 6)))
+            texel = texture[int((1 - v) % 1 * height), int(u % 1 * width), :3]
+            seen[place] = tuple(int(value) for value in texel)
+    return seen
+
+
+def volume(mesh: Mesh) -> float:
+    """Enclosed by a closed surface, negative where its triangles face inwards (divergence theorem)."""
+    a, b, c = (mesh.vertices[mesh.faces[:, corner]].astype(np.float64) for corner in range(3))
+    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from serve_app.errors import Problem
 from serve_app.media.mesh_normals import crease_normals
-from serve_app.media.mesh_parts import Cloud, Doubles, Indices, Instance, MeshLimits, Model, Surface, check_count
+from serve_app.media.mesh_parts import (
+    Cloud,
+    Doubles,
+    Indices,
+    Instance,
+    MeshLimits,
+    Model,
+    Surface,
+    check_bodies,
+    check_count,
+)
 from serve_app.media.mesh_points import splats
 from serve_app.media.meshes import Ints, Material, Mesh
 
@@ -54,9 +64,7 @@ def assemble(model: Model, z_up: bool, limits: MeshLimits) -> tuple[Mesh, tuple[
 def _drawn(model: Model, limits: MeshLimits) -> list[Instance]:
     """The surfaces; where there is none, the points as splats. Counts are checked before anything is copied."""
     surfaces = [item for item in model.instances if isinstance(item.part, Surface) and len(item.part.faces)]
-    if len(surfaces) > limits.max_bodies:
-        text = f"the scene has {len(surfaces):,} bodies, more than the {limits.max_bodies:,} that are drawn"
-        raise Problem("too_large", text)
+    check_bodies(len(surfaces), limits)
     if surfaces:
         check_count(sum(len(item.part.faces) for item in surfaces if isinstance(item.part, Surface)), limits)
         return surfaces
@@ -86,8 +94,8 @@ def _moved(points: Doubles, matrix: Doubles | None) -> Doubles:
 
 def _placed(instance: Instance, z_up: bool) -> Surface:
     """The surface in the world, Y up. A transform that mirrors turns triangles over; their fronts stay in front."""
-    surface = instance.part
-    assert isinstance(surface, Surface)
+    assert isinstance(instance.part, Surface)
+    surface = _compact(instance.part)
     matrix = np.eye(4) if instance.matrix is None else instance.matrix
     if z_up:
         turn = np.eye(4)
@@ -103,6 +111,17 @@ def _placed(instance: Instance, z_up: bool) -> Surface:
         return replace(surface, vertices=vertices, normals=normals)
     turned = replace(surface, vertices=vertices, normals=None if normals is None else -normals)
     return _by_corner(turned, lambda values: values[:, ::-1])
+
+
+def _compact(surface: Surface) -> Surface:
+    """With only vertices that are used, where these are few: thousands of surfaces may share the vertices of all."""
+    faces, count = surface.faces, len(surface.vertices)
+    if not 0 <= faces.min() <= faces.max() < count:
+        raise Problem("undecodable_media", f"a face names a vertex that does not exist; there are {count:,}")
+    if count <= faces.size:
+        return surface
+    used, index = np.unique(faces, return_inverse=True)
+    return replace(surface, vertices=surface.vertices[used], faces=index.reshape(-1, 3))
 
 
 def _cofactors(matrix: Doubles) -> Doubles:
@@ -127,10 +146,6 @@ def _joined(surfaces: Sequence[Surface]) -> tuple[Surface, Indices]:
     """All surfaces as one, and for every face the number of the surface that it is of."""
     counts = [len(surface.faces) for surface in surfaces]
     owners = np.repeat(np.arange(len(surfaces)), counts)
-    for surface in surfaces:
-        if len(surface.faces) and not 0 <= surface.faces.min() <= surface.faces.max() < len(surface.vertices):
-            text = f"a face names a vertex that does not exist; there are {len(surface.vertices):,}"
-            raise Problem("undecodable_media", text)
     if len(surfaces) == 1:
         return surfaces[0], owners
     offsets = np.cumsum([0, *(len(surface.vertices) for surface in surfaces[:-1])])

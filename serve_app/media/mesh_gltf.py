@@ -19,10 +19,12 @@ from serve_app.media.mesh_parts import (
     Model,
     Surface,
     broken,
+    check_bodies,
     check_count,
     colour_bytes,
 )
 from serve_app.media.mesh_textures import Textures
+from serve_app.media.meshes import Bytes
 
 _POINTS, _TRIANGLES, _STRIP, _FAN = 0, 4, 5, 6
 _COMPRESSED = {
@@ -53,6 +55,7 @@ class _Scene:
         self._textures = Textures(len(buffers.items("images")), limits)
         self._paints = Paints(buffers, self._textures)
         self._meshes: dict[int, list[tuple[Surface | Cloud, Tree]]] = {}
+        self._shown: dict[int, Bytes | None] = {}
         self._triangles = 0
 
     def model(self) -> Model:
@@ -70,8 +73,7 @@ class _Scene:
                     instances.append(Instance(posed(part, attributes, skin, self._buffers, worlds)))
                 else:
                     instances.append(Instance(part, world))
-            if bodies > self._limits.max_bodies:
-                raise broken("gltf", f"places more than {self._limits.max_bodies:,} bodies")
+            check_bodies(len(instances), self._limits)
         return Model(tuple(instances), bodies, tuple(self._textures.notes))
 
     def _worlds(self) -> dict[int, Doubles]:
@@ -113,11 +115,7 @@ class _Scene:
         if "bufferView" not in self._buffers.item("accessors", attributes["POSITION"]):
             _check_compression(primitive.get("extensions"))
         vertices = self._values(attributes["POSITION"], (3,))
-        colours = None
-        if "COLOR_0" in attributes:
-            linear = self._values(attributes["COLOR_0"], (3, 4))
-            shown = np.concatenate([srgb(linear[:, :3]), linear[:, 3:]], axis=1)
-            colours = colour_bytes(shown, len(vertices), whole=1.0)
+        colours = self._colours(attributes["COLOR_0"], len(vertices)) if "COLOR_0" in attributes else None
         mode = primitive.get("mode", _TRIANGLES)
         if mode == _POINTS:
             return Cloud(vertices, colours)
@@ -139,6 +137,13 @@ class _Scene:
         if values.shape[1] not in widths or (count is not None and len(values) != count):
             raise broken("gltf", f"has an attribute of {values.shape[1]} x {len(values):,} numbers that does not fit")
         return np.asarray(values, np.float64)
+
+    def _colours(self, index: Any, count: int) -> Bytes | None:
+        """Bytes of an array of linear colours, which many primitives may share."""
+        if index not in self._shown:
+            linear = self._values(index, (3, 4), count)
+            self._shown[index] = colour_bytes(np.concatenate([srgb(linear[:, :3]), linear[:, 3:]], axis=1), count, 1.0)
+        return self._shown[index]
 
     def _faces(self, primitive: Tree, vertices: int, mode: int) -> NDArray[np.int64]:
         if "indices" in primitive:

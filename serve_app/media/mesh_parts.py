@@ -100,6 +100,13 @@ def check_count(triangles: int, limits: MeshLimits) -> None:
         raise Problem("too_large", text, "simplify the mesh")
 
 
+def check_bodies(count: int, limits: MeshLimits) -> None:
+    """Raises ``too_large`` before so many are placed."""
+    if count > limits.max_bodies:
+        text = f"the scene has more than the {limits.max_bodies:,} bodies that are drawn"
+        raise Problem("too_large", text, "join its parts")
+
+
 def broken(form: str, what: str) -> Problem:
     """The fault of a file of format ``form``."""
     return Problem("undecodable_media", f"the {form.upper()} {what}")
