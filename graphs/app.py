@@ -90,9 +90,9 @@ def build_app(args: AppArgs) -> Application:
         column.deployments["scene_splitter"].workers,
     )
     videos = VideoCalls(splitter, places)
-    seat = column.deployments["multi_view_renderer"]
-    drawn = ShapeGraph(annotators, places, _drawing(args.shape3d, seat.threads))
-    renderer = _sized(MultiViewRenderer, "multi_view_renderer", column).bind(drawn, seat.workers)
+    renderer = _sized(MultiViewRenderer, "multi_view_renderer", column).bind(
+        ShapeGraph(annotators, places, _drawing(args.shape3d)), column.deployments["multi_view_renderer"].workers
+    )
     shapes = ShapeCalls(renderer, places)
     retrieval = RetrievalGraph(encoder, shards, places, _thresholds(rows["cross_modal_embedding"]))
     runner = _sized(JobRunner, "job_runner", column).bind(
@@ -149,13 +149,13 @@ def _reading(video: VideoArgs) -> Reading:
     return Reading(video.scene_detector, video.max_scene_s, limits)
 
 
-def _drawing(shape3d: Shape3dArgs, threads: int) -> Drawing:
+def _drawing(shape3d: Shape3dArgs) -> Drawing:
     given = shape3d.model_dump()
     rings, limits = (
         {field.name: given[field.name] for field in fields(kind) if field.name in given} for kind in (Rings, MeshLimits)
     )
     sizes = {name: given[name] for name in ("size", "thumbnail_size", "turntable_size", "turntable_frames")}
-    return Drawing(MeshLimits(**limits), Rings(**rings), **sizes, threads=threads)
+    return Drawing(MeshLimits(**limits), Rings(**rings), **sizes)
 
 
 def _shard(args: AppArgs, rows: dict[str, Any], number: int) -> ShardRecipe:

@@ -49,8 +49,6 @@ class Drawing:
     thumbnail_size: int = 512
     turntable_size: int = 320
     turntable_frames: int = 24
-    threads: int = 0
-    """Of one rendering; 0 leaves it to the libraries."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,8 @@ class ShapeGraph:
 
         from serve_app.media.renderers import choose
 
-        if self.drawing.threads:
-            torch.set_num_threads(self.drawing.threads)
+        # Views are drawn side by side, each on a core; more threads for each would wait for one another.
+        torch.set_num_threads(1)
         return choose(self.device)
 
     async def check(self, file: str) -> MeshFacts:
