@@ -135,10 +135,11 @@ def _weigh(sight: Sight, spots: Sequence[Spot]) -> Enclosure:
     best = spots[0]
     seen = sight.inside(spots if best.airy else spots[:1])
     shares = f"{seen.inside:.0%} of it is seen from inside, {seen.only_inside:.0%} only from there"
-    if best.walled and (seen.only_inside < ONLY_INSIDE and seen.only_there < ONLY_THERE):
+    enough = seen.only_inside >= ONLY_INSIDE or seen.only_there >= ONLY_THERE
+    if not (enough if best.walled else seen.inside >= MOSTLY_INSIDE):
         return Enclosure("outside", None, f"{shares}: as of a solid")
-    if not best.walled and seen.inside < MOSTLY_INSIDE:
-        return Enclosure("outside", None, f"{shares}: as of a solid")
+    if best.walled and seen.outside >= UNSEEN and seen.hidden < HIDDEN:
+        return Enclosure("outside", None, "one sees from outside what is seen from inside, if from behind")
     if best.airy and not best.roofed and seen.outside >= UNSEEN and sight.things(seen.place) < FURNISHED:
         return Enclosure("outside", None, "it is an open vessel with nothing in it")
     shares += f", {seen.outside:.0%} from outside"

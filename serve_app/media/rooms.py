@@ -91,7 +91,8 @@ def free_places(rays: Rays, mesh: Mesh) -> Iterator[tuple[Spot, ...]]:
 
 def _fits(look: _Look, walled: bool, airy: bool) -> Flags:
     """[N]."""
-    fits: Flags = look.within_walls(WALLED if walled else HALF_WALLED) & (look.in_the_air == airy)
+    within = look.within_walls(WALLED)
+    fits: Flags = (within if walled else look.within_walls(HALF_WALLED) & ~within) & (look.in_the_air == airy)
     return fits
 
 

@@ -150,6 +150,15 @@ def test_an_empty_room_is_no_doubt_where_its_walls_are_only_drawn_from_within() 
     assert judge(made(inverted(room()), one_sided=True)).kind == "outside"
 
 
+@pytest.mark.parametrize("kind", ["box", "sphere", "cylinder"])
+def test_a_shell_of_which_half_is_turned_inside_out_is_seen_from_outside(kind: str) -> None:
+    mesh = made(solid(kind).subdivide())
+    faces = mesh.faces.copy()
+    turned = np.random.default_rng(0).random(len(faces)) < 0.5
+    faces[turned] = faces[turned, ::-1]
+    assert judge(Mesh(mesh.vertices, faces)).kind == "outside"
+
+
 def test_a_flat_of_several_rooms_is_a_room() -> None:
     flat: Solids = thick(12, HEIGHT, 8, 0.2)
     flat += [box(0.1, HEIGHT, 8, x) for x in (-2, 2)] + [box(12, HEIGHT, 0.1)]
