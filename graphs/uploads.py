@@ -28,16 +28,18 @@ def sniff_upload(upload: Upload) -> str | None:
 
 
 def check_video(upload: Upload) -> None:
-    """Raises ``unsupported_media`` for what is no video."""
+    """Raises ``unsupported_media`` for what is no video, ``undecodable_media`` for nothing at all."""
     _check_kind(upload, "video", "a video")
 
 
 def check_shape(upload: Upload) -> None:
-    """Raises ``unsupported_media`` for what is no 3D model."""
+    """Raises ``unsupported_media`` for what is no 3D model, ``undecodable_media`` for nothing at all."""
     _check_kind(upload, "shape3d", "a 3D model")
 
 
 def _check_kind(upload: Upload, kind: str, called: str) -> None:
+    if upload.size == 0:
+        raise Problem("undecodable_media", "the file is empty")
     media_type = sniff_upload(upload)
     if media_type is None or sniff.kind_of(media_type) != kind:
         raise Problem("unsupported_media", f"{media_type or 'unknown content'} is not {called} that is read here")

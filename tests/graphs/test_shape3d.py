@@ -132,6 +132,8 @@ def test_what_is_no_3d_model_is_refused(world: World, data: bytes) -> None:
 
 
 def test_a_broken_one_is_undecodable_and_leaves_no_file(world: World, block: bytes) -> None:
+    with pytest.raises(Problem, match="empty"):
+        annotate(world, b"")
     for refuse in (annotate, add):
         with pytest.raises(Problem) as caught:
             refuse(world, block[: len(block) // 2])
