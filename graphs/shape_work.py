@@ -21,6 +21,8 @@ from serve_app.wire import schemas
 SHAPE = "shape"
 """The name under which what a 3D model is and from where it was seen are kept among its results."""
 MODALITY = "shape3d"
+SEEN = 0.7
+"""How far a job is when the model is annotated and indexed."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class ShapeWork:
             async with aclosing(self.shapes.previews(asset.file)) as previews:
                 async for each in previews:
                     made.append(await asyncio.to_thread(self._stored, each))
-                    hold.note("preview", len(made) / len(PREVIEWS))
+                    hold.note("preview", SEEN + (1 - SEEN) * len(made) / len(PREVIEWS))
             put = self._catalog.renditions.put
             replaced = await asyncio.to_thread(put, asset.id, made, sha256=asset.sha256)
         except (Problem, asyncio.CancelledError):

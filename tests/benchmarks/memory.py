@@ -1,4 +1,4 @@
-"""The most memory that a service takes while something is done, its decoders included."""
+"""The most memory that a service takes while something is done, its decoders and readers included."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tests.benchmarks.processes import role
 from tests.cluster.conftest import Service
 
 EVERY_S = 0.3
-DECODER = "decoder"
+DECODER, READER = "decoder", "reader"
+_MODULES = {b"watch_process": DECODER, b"mesh_process": READER}
 
 
 class Peaks:
@@ -59,8 +60,8 @@ def watched(running: Service) -> Iterator[Peaks]:
 
 
 def children(parents: dict[int, str]) -> dict[int, str]:
-    """Processes that ``parents`` started and that do not carry their environment, decoders and some of Ray's: pid to
-    role."""
+    """Processes that ``parents`` started and that do not carry their environment, decoders, readers and some of Ray's:
+    pid to role."""
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) in parents or int(folder.name) == os.getpid():
@@ -71,7 +72,8 @@ def children(parents: dict[int, str]) -> dict[int, str]:
         except OSError:
             continue
         if parent in parents:
-            found[int(folder.name)] = DECODER if b"watch_process" in command else "other"
+            named = (name for module, name in _MODULES.items() if module in command)
+            found[int(folder.name)] = next(named, "other")
     return found
 
 

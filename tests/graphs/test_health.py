@@ -37,6 +37,12 @@ def test_all_warm_is_ready_and_names_what_nobody_serves(world: World) -> None:
     assert tasks["captioning"].remedy
 
 
+def test_what_no_model_serves_says_itself_what_it_is_and_where(world: World) -> None:
+    answer = ask(world, multi_view_rendering=Handle(Model(state="ready", model="embree", device="cpu")))
+    (task,) = [task for task in answer.tasks if task.task == "multi_view_rendering"]
+    assert (task.state, task.model, task.device) == ("ready", "embree", "cpu")
+
+
 def test_missing_weights_are_not_ready_and_carry_the_remedy(world: World) -> None:
     missing = Handle(Model(state="unavailable", remedy="mediaverse models pull light"))
     answer = ask(world, object_detection=missing)
