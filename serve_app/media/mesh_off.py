@@ -30,12 +30,11 @@ _KEYWORD = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF\b")
 
 
 def read_off(data: bytes, files: Companions, limits: MeshLimits) -> Model:
-    text = data.decode("latin-1")
-    match = _KEYWORD.match(text.lstrip("\ufeff \t\r\n"))
+    text = re.sub(r"#[^\n]*", "", data.decode("latin-1")).lstrip()
+    match = _KEYWORD.match(text)
     if match is None or match[4] or match[5]:
         raise broken("off", "is of a kind that is not read here: three dimensions are")
-    body = re.sub(r"#[^\n]*", "", text[text.index(match[0]) + len(match[0]) :])
-    lines = [line for line in body.splitlines() if line and not line.isspace()]
+    lines = [line for line in text[match.end() :].splitlines() if line and not line.isspace()]
     words = lines[0].split() if lines else []
     if words[:1] == ["BINARY"]:
         raise broken("off", "is binary, which is not read here")

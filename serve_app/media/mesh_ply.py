@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serve_app.media.mesh_arguments import part_of
 from serve_app.media.mesh_parts import Companions, Instance, MeshLimits, Model, broken, check_count, fan
@@ -33,12 +35,9 @@ def read_ply(data: bytes, files: Companions, limits: MeshLimits) -> Model:
         listed = ", ".join(f"{count:,} of {name[:20]}" for name, count in counts.items())
         raise broken("ply", f"declares more than it can hold: {listed}")
     check_count(counts.get("face", 0), limits)
-    try:
-        parsed = load_ply(io.BytesIO(data), resolver=None, skip_materials=True)
-    except ValueError:
-        if "format binary" not in header:
-            raise
-        parsed = load_ply(io.BytesIO(with_triangles(data, end)), resolver=None, skip_materials=True)
+    if "format binary" in header:
+        data = _alike(data, end)
+    parsed = load_ply(io.BytesIO(data), resolver=None, skip_materials=True)
     if "vertices" not in parsed:
         raise broken("ply", "has no vertices")
     textures = Textures(1, limits)
@@ -59,28 +58,42 @@ class _Face:
     behind: int
 
 
-def with_triangles(data: bytes, end: int) -> bytes:
-    """A binary PLY whose faces have several numbers of corners, which trimesh does not read, with triangles alone.
+def _alike(data: bytes, end: int) -> bytes:
+    """A binary PLY all of whose faces have as many corners as the first.
 
-    The vertices stay as they are; what else the faces had is lost. ``end`` is the offset of ``end_header``.
+    trimesh takes that for granted. Where it is not so, what is given back has the same vertices, and triangles alone;
+    what else the faces had is lost. ``end`` is the offset of ``end_header``.
     """
     lines = data[:end].decode("latin-1").splitlines()
-    first = next((at for at, line in enumerate(lines) if line.startswith("element")), len(lines))
     elements = [at for at, line in enumerate(lines) if line.startswith("element")] + [len(lines)]
-    names = [lines[at].split()[1] for at in elements[:-1]]
-    if names[:2] != ["vertex", "face"]:
-        raise broken("ply", "does not begin with vertices and faces, or is cut off")
-    endian = "<" if "binary_little_endian" in "".join(lines[:first]) else ">"
-    count = int(lines[elements[0]].split()[2])
+    if [lines[at].split()[1] for at in elements[:-1][:2]] != ["vertex", "face"]:
+        return data
+    vertices, wanted = (int(lines[at].split()[2]) for at in elements[:2])
     row = sum(_SIZES[line.split()[1]] for line in lines[elements[0] + 1 : elements[1]] if line.startswith("property"))
     start = data.index(b"\n", end) + 1
     face = _layout(lines[elements[1] + 1 : elements[2]])
-    wanted = int(lines[elements[1]].split()[2])
-    faces = _triangles(data, start + count * row, wanted, face, endian)
+    endian = "<" if any("binary_little_endian" in line for line in lines[: elements[0]]) else ">"
+    first = start + vertices * row
+    if not wanted or _has_one_size(data, first, wanted, face, endian):
+        return data
+    faces = _triangles(data, first, wanted, face, endian)
     out = np.zeros(len(faces), np.dtype([("count", "u1"), ("corners", f"{endian}i4", 3)]))
     out["count"], out["corners"] = 3, faces
     head = [*lines[: elements[1]], f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"]
-    return ("\n".join(head) + "\n").encode("latin-1") + data[start : start + count * row] + out.tobytes()
+    return ("\n".join(head) + "\n").encode("latin-1") + data[start:first] + out.tobytes()
+
+
+def _has_one_size(data: bytes, start: int, count: int, face: _Face, endian: str) -> bool:
+    """Whether all faces have as many corners as the first, of which ``count`` fit into the file."""
+    number = np.dtype(f"{endian}u{face.count}")
+    if start + face.before + face.count > len(data):
+        return False
+    size = int(np.frombuffer(data, number, 1, start + face.before)[0])
+    record = face.before + face.count + size * face.item + face.behind
+    if start + count * record > len(data):
+        return False
+    sizes: NDArray[Any] = np.ndarray((count,), number, data, start + face.before, (record,))
+    return bool((sizes == size).all())
 
 
 def _layout(lines: list[str]) -> _Face:

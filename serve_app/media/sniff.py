@@ -171,7 +171,7 @@ _TEXT_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
          "model/gltf+json"),
         (r'\A[\[{]\s*(?:["{\[\]}\d-]|true|false|null)', "application/json"),
         (r"\Asolid\b[^\n]*\s+(?:facet\s+normal|endsolid)", "model/stl"),
-        (r"\A(?:ST)?C?N?4?n?OFF(?: BINARY)?\s", "model/off"),
+        (r"\A(?:#[^\n]*\n\s*)*(?:ST)?C?N?4?n?OFF(?: BINARY)?\s", "model/off"),
         (rf"\A(?:[ \t]*(?:#[^\n]*|(?:mtllib|o|g|s|usemtl|v[tnp])\b[^\n]*|\r?)\n)*"
          rf"[ \t]*v[ \t]+{_NUMBER}[ \t]+{_NUMBER}[ \t]+{_NUMBER}", "model/obj"),
     )
