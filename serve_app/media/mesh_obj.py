@@ -141,10 +141,12 @@ def _numbers(text: str) -> list[float]:
 def _material(mtl: _Mtl, files: Companions, textures: Textures) -> Material:
     name = mtl.image
     texture = textures.decode(name, lambda: files(name)) if name else None
-    see_through = mtl.opacity < 1 or (texture is not None and _has_holes(texture))
+    # Some exporters write "Tr 1" for opaque; a material that shows nothing at all is nobody's wish.
+    opacity = mtl.opacity or 1.0
+    see_through = opacity < 1 or (texture is not None and _has_holes(texture))
     # A diffuse colour of black under a texture is a common fault of exporters; viewers show the texture.
     kd = (1.0, 1.0, 1.0) if texture is not None and not any(mtl.kd) else mtl.kd
-    return Material((*kd, mtl.opacity), texture, "blend" if see_through else "opaque")
+    return Material((*kd, opacity), texture, "blend" if see_through else "opaque")
 
 
 def _has_holes(texture: Bytes) -> bool:
