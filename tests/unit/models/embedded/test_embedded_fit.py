@@ -138,7 +138,7 @@ def test_two_trainings_from_scratch_make_the_same_bytes_and_learn(name: str, tmp
         report = train(
             name, out, lambda name, folder: {"mAP50": 0.5}, work=out / "work", recipe=recipe, progress=listen
         )
-        assert losses[-1] < LEFT[name] * losses[0]
+        assert losses[recipe.steps - 1] < LEFT[name] * losses[0]  # before the finish, which may see other scenes
         assert report.figures == {"mAP50": 0.5}
         made.append({file: (out / file).read_bytes() for file in report.files})
         assert "| mAP50 | 0.500 |" in (out / f"{name}.md").read_text(encoding="utf-8")
