@@ -85,8 +85,11 @@ class Model:
 
     @property
     def points(self) -> int:
-        """Of its clouds."""
-        return sum(len(item.part.points) for item in self.instances if isinstance(item.part, Cloud))
+        """Of its clouds, which are drawn where there is no surface."""
+        parts = [instance.part for instance in self.instances]
+        if any(isinstance(part, Surface) and len(part.faces) for part in parts):
+            return 0
+        return sum(len(part.points) for part in parts if isinstance(part, Cloud))
 
 
 Companions = Callable[[str], bytes | None]
