@@ -43,6 +43,7 @@ SHARED = {
     "bunny": "bunny.ply",
     "teapot": "teapot.obj",
     "cow": "cow_mesh/cow.obj",
+    "bottle": "fuze/fuze.obj",
     "rabbit": "rabbit/rabbit.obj",
     "spider": "spider/spider.obj",
     "ball": "unit_sphere.STL",

@@ -13,6 +13,7 @@ from tests.benchmarks import (
     faces,
     filters,
     nearest,
+    renderers,
     report,
     scenes,
     search,
@@ -38,6 +39,7 @@ BENCHES = {
     "faces": faces.run,
     "filters": filters.run,
     "visual-part": visual_part.run,
+    "renderers": renderers.run,
 }
 
 
