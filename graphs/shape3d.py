@@ -102,9 +102,8 @@ class ShapeGraph:
 
     @property
     def device(self) -> str:
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        """Where the renderer draws; Embree knows no GPU."""
+        return "cpu" if self.renderer.name == "embree" else _accelerator()
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -115,7 +114,7 @@ class ShapeGraph:
 
         # Views are drawn side by side, each on a core; more threads for each would wait for one another.
         torch.set_num_threads(1)
-        return choose(self.device)
+        return choose(_accelerator())
 
     async def check(self, file: str) -> MeshFacts:
         """The facts of a stored 3D model; raises ``Problem`` where it cannot be read."""
@@ -269,6 +268,12 @@ async def _in_time() -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise Problem("deadline", f"the 3D model was not done within {REQUEST_S:g} s", LONG) from None
+
+
+def _accelerator() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _encoded(pixels: Pixels, kind: Any) -> bytes:

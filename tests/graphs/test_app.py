@@ -9,7 +9,11 @@ from pathlib import Path
 
 import yaml
 
-from serve_app.config import AppArgs, ServeConfig
+from graphs.app import _drawing
+from graphs.shape3d import Drawing
+from serve_app.config import AppArgs, ServeConfig, Shape3dArgs
+from serve_app.media.enclosure import Rings
+from serve_app.media.mesh_process import MeshLimits
 
 SHIPPED = Path(__file__).resolve().parents[2] / "serve_config.yaml"
 
@@ -22,3 +26,17 @@ def test_the_builder_takes_exactly_the_arguments_that_are_checked() -> None:
     assert list(inspect.signature(builder).parameters) == ["args"]
     assert inspect.signature(builder).parameters["args"].annotation is AppArgs
     assert typing.get_type_hints(builder)["args"] is AppArgs
+
+
+def test_every_setting_of_3d_models_reaches_the_renderer_and_the_defaults_agree() -> None:
+    assert _drawing(Shape3dArgs()) == Drawing(MeshLimits(), Rings())
+    changed = {
+        "distance": 3.0, "elevation_deg": 10.0, "azimuths_deg": (0.0, 90.0), "field_deg": 45.0,
+        "inside_field_deg": 80.0, "size": 256, "thumbnail_size": 128, "turntable_size": 160, "turntable_frames": 8,
+        "max_triangles": 5000, "max_points": 6000, "max_bodies": 70, "max_archive_mb": 8, "max_load_s": 9.0,
+        "max_memory_mb": 2048,
+    }  # fmt: skip
+    assert set(changed) == set(Shape3dArgs.model_fields)
+    drawing = _drawing(Shape3dArgs(**changed))
+    given = vars(drawing) | vars(drawing.rings) | vars(drawing.limits)
+    assert {name: given[name] for name in changed} == changed
