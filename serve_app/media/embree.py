@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from serve_app.media.cameras import Basis, basis
 from serve_app.media.meshes import Floats, Ints, Mesh
 from serve_app.media.rendering import Camera, Style, Views
-from serve_app.media.shading import MAX_LAYERS, Canvas, Fragments, Lighting, Surface, drawn, planes
+from serve_app.media.shading import MAX_LAYERS, Canvas, Fragments, Lighting, Surface, drawn
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,8 @@ class EmbreeRenderer:
 
     def render(self, mesh: Mesh, cameras: Sequence[Camera], style: Style) -> Views:
         """Draws ``mesh`` once a camera; see ``Renderer``."""
-        surface, scene, face_planes = Surface(mesh), _Scene(mesh), planes(mesh)
+        surface, scene = Surface(mesh), _Scene(mesh)
+        face_planes = surface.planes.numpy()
         shape = (len(cameras), style.size, style.size)
         views = Views(np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.float32))
 

@@ -16,7 +16,7 @@ from pytorch3d.structures import Meshes
 from serve_app.media.cameras import Basis, basis
 from serve_app.media.meshes import Mesh
 from serve_app.media.rendering import Camera, Style, Views
-from serve_app.media.shading import MAX_LAYERS, Canvas, Fragments, Lighting, Surface, drawn, planes
+from serve_app.media.shading import MAX_LAYERS, Canvas, Fragments, Lighting, Surface, drawn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,8 @@ class PyTorch3DRenderer:
 
     def render(self, mesh: Mesh, cameras: Sequence[Camera], style: Style) -> Views:
         """Draws ``mesh`` once a camera; see ``Renderer``."""
-        surface, face_planes = Surface(mesh, str(self._device)), planes(mesh)
+        surface = Surface(mesh, str(self._device))
+        face_planes = surface.planes.cpu().numpy()
         layers = 1 if surface.opaque else MAX_LAYERS
         shape = (len(cameras), style.size, style.size)
         views = Views(np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.float32))

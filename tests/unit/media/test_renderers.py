@@ -240,3 +240,27 @@ def test_a_gpu_draws_with_pytorch3d_in_bounded_memory() -> None:
     assert views_at_once(100_000, 1024, 1) >= 8
     assert views_at_once(2_000_000, 1024, 8) < 8
     assert views_at_once(10**9, 1024, 8) == 1
+
+
+@pytest.mark.skipif(not util.find_spec("pytorch3d"), reason="no pytorch3d")
+@pytest.mark.parametrize("size", [64, 1000])
+def test_room_is_made_for_the_fullest_bin(size: int) -> None:
+    """PyTorch3D loses faces where a bin meets more than it was told: never too few, and not many too many."""
+    import torch
+    from pytorch3d.structures import Meshes
+
+    from serve_app.media.pytorch3d_renderer import fullest_bin
+
+    rng = np.random.default_rng(2)
+    places = rng.uniform(-1.2, 1.2, (2, 300, 1, 3)) + rng.normal(scale=0.08, size=(2, 300, 3, 3))
+    places[..., 2] = 1
+    corners = torch.tensor(places.reshape(2, -1, 3), dtype=torch.float32)
+    faces = torch.arange(900).view(-1, 3)
+    side = -(-size // 16)
+    width = 2 * side / size
+    low, high = places[..., :2].min(axis=2), places[..., :2].max(axis=2)
+    starts = np.arange(-(-size // side)) * width - 1
+    over = [(low[..., axis, None] < starts + width) & (high[..., axis, None] > starts) for axis in (0, 1)]
+    exact = np.einsum("nfx,nfy->nxy", *(one.astype(int) for one in over)).max()
+    found = fullest_bin(Meshes([*corners], [faces, faces]), width)
+    assert exact <= found <= 1.5 * exact
