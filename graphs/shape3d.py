@@ -33,6 +33,8 @@ from serve_app.wire import ports, schemas
 REQUEST_S = 570.0
 """A request is answered within this, just below the proxy's own limit; jobs have no such bound."""
 LONG = "post it as an asset: a job takes the time it needs"
+KEPT, KEPT_BYTES = 4, 32 * 1024 * 1024
+"""How many meshes are kept that were read last, and the largest that is."""
 SILENT_S = 400.0
 """Without any progress for so long, a 3D model is given up; reading it may take as long as the limits say."""
 
@@ -159,8 +161,21 @@ class ShapeGraph:
             yield Preview(name, f"image/{kind}", data, width, height)
 
     async def _load(self, file: str, up: Up | None = None) -> LoadedMesh:
+        """Read a stored file; who stores one has it checked, annotated and shown soon after, so a few are kept."""
+        if (kept := self._kept.get((file, up))) is not None:
+            return kept
         async with near(self.places.files, file) as descriptor:
-            return await mesh_process.load(descriptor, self.drawing.limits, up)
+            loaded = await mesh_process.load(descriptor, self.drawing.limits, up)
+        if _bytes(loaded.mesh) <= KEPT_BYTES:
+            self._kept[file, up] = loaded
+            while len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        return loaded
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, Up | None], LoadedMesh]:
+        """What was read last, by its place; a stored file never changes."""
+        return {}
 
     async def _check(self, request: ShapeRequest) -> None:
         job = request.job
@@ -268,6 +283,13 @@ async def _in_time() -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise Problem("deadline", f"the 3D model was not done within {REQUEST_S:g} s", LONG) from None
+
+
+def _bytes(mesh: Mesh) -> int:
+    """Of its arrays and textures."""
+    arrays = (mesh.vertices, mesh.faces, mesh.normals, mesh.uvs, mesh.colours, mesh.face_materials)
+    textures = (material.texture for material in mesh.materials)
+    return sum(array.nbytes for array in (*arrays, *textures) if array is not None)
 
 
 def _accelerator() -> str:

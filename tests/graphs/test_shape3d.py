@@ -274,6 +274,29 @@ def test_cancelling_a_job_stops_the_work_within_a_second(world: World, block: by
     assert get(world).state == "failed"
 
 
+def test_a_file_is_read_once_and_a_large_one_is_not_kept(
+    world: World, block: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, load = [], graphs.shape3d.mesh_process.load
+
+    async def counting(*args: Any) -> Any:
+        read.append(args)
+        return await load(*args)
+
+    monkeypatch.setattr(graphs.shape3d.mesh_process, "load", counting)
+    add(world, block)
+    assert work(world)
+    assert len(read) == 1, "checked, annotated and shown"
+    assert get(world).stages["preview"].state == "ready"
+    monkeypatch.setattr(graphs.shape3d, "KEPT", 1)
+    annotate(world, block, "objects")
+    assert len(world.renderer.target._kept) == 1, "no more than that"
+    monkeypatch.setattr(graphs.shape3d, "KEPT_BYTES", 100)
+    world.renderer.target._kept.clear()
+    annotate(world, block, "objects")
+    assert not world.renderer.target._kept
+
+
 @dataclass
 class Judges:
     """As much of the annotators as answers need."""
