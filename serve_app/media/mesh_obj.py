@@ -52,11 +52,14 @@ def read_obj(data: bytes, files: Companions, limits: MeshLimits) -> Model:
 
 
 def _plain(data: bytes) -> bytes:
-    """As trimesh expects it: lines that end in a line feed and do not begin with blanks, blanks that are spaces, and
-    corners by their number in the file. (It takes -1 for the file's last vertex, not for the last before the line.)"""
+    """As trimesh expects it: lines that end in a line feed and do not begin with blanks, blanks that are spaces, no
+    comments behind numbers, and corners by their number in the file. (It takes -1 for the file's last vertex, not for
+    the last before the line.)"""
     data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\t", b" ")
-    if re.search(rb"^ +[vf]", data, re.MULTILINE):
+    if b"\n " in data or data.startswith(b" "):
         data = re.sub(rb"^ +", b"", data, flags=re.MULTILINE)
+    if data.count(b"#") > data.count(b"\n#") + data.startswith(b"#"):
+        data = re.sub(rb"^((?:v|vt|vn|f) [^\n#]*)#[^\n]*", rb"\1", data, flags=re.MULTILINE)
     return _numbered(data) if re.search(rb"^f[^\n]*[ /]-\d", data, re.MULTILINE) else data
 
 

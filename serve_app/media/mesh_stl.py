@@ -20,6 +20,8 @@ def read_stl(data: bytes, files: Companions, limits: MeshLimits) -> Model:
     solids = list(parsed.get("geometry", {"": parsed}).values()) if parsed else []
     if not solids:
         raise broken("stl", "has no facets")
+    if sum(len(solid["faces"]) for solid in solids) < facets:
+        raise broken("stl", f"has {facets:,} facets, not all of which can be read")
     vertices = np.concatenate([np.asarray(solid["vertices"], np.float64) for solid in solids])
     first, place = places(vertices)
     return Model((Instance(Surface(vertices[first], place.reshape(-1, 3))),), bodies=len(solids))

@@ -85,6 +85,7 @@ def test_faces_keep_the_materials_of_their_groups() -> None:
         "f -5 -4 -3 -2 -1",
         "  f   1//1   2//1\t3//1 4//1 5//1 ",
         "f 1 2 3 \\\n4 5",
+        "# five corners\nf 1 2 3 4 5 # as one",
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -349,3 +350,10 @@ def test_a_few_faces_of_no_numbers_are_dropped_and_many_refused() -> None:
 def test_too_many_triangles_are_refused_before_they_are_parsed() -> None:
     for kind in ("glb", "obj", "ply", "off", "stl", "stl_ascii"):
         refused(meshes.file(meshes.solid("box"), kind), "12 triangles", "too_large", MeshLimits(max_triangles=11))
+
+
+def test_an_stl_with_facets_that_cannot_be_read_is_refused() -> None:
+    text = meshes.file(meshes.solid("box"), "stl_ascii")
+    assert meshes.read(text).facts.triangles == 12
+    refused(text.replace(b"vertex", b"vortex", 3), "not all of which")
+    refused(text.replace(b"vertex ", b"vertex x", 1), "malformed|not all of which")
