@@ -143,6 +143,35 @@ def test_a_texture_transform_moves_coordinates() -> None:
     assert meshes.painted(meshes.read(gltf.glb()).mesh) == moved
 
 
+def test_a_texture_transform_turns_the_picture_clockwise() -> None:
+    """u' = u cos + v sin, v' = v cos - u sin, as CesiumGS and three.js have it: what was upper left is upper right."""
+    reference = {"index": 0, "extensions": {"KHR_texture_transform": {"rotation": math.pi / 2}}}
+    gltf = square(pbrMetallicRoughness={"baseColorTexture": reference})
+    gltf.add_texture(meshes.quarters())
+    turned = {(-1, 1, 0): BLUE, (1, 1, 0): RED, (-1, -1, 0): WHITE, (1, -1, 0): GREEN}
+    assert meshes.painted(meshes.read(gltf.glb()).mesh) == turned
+
+
+def test_a_zip_brings_buffers_and_pictures_with_spaces_in_their_names() -> None:
+    gltf = square(pbrMetallicRoughness={"baseColorTexture": {"index": 0}})
+    gltf.add("images", {"uri": "../my%20textures/wood%231.png"})
+    gltf.add("textures", {"source": 0})
+    files = {"m/a.gltf": gltf.gltf("a%20b.bin"), "m/a b.bin": gltf.binary}
+    loaded = meshes.read(meshes.zipped({**files, "my textures/wood#1.png": meshes.png(meshes.quarters())}))
+    assert (loaded.facts.format, loaded.facts.notes) == ("gltf", ())
+    assert meshes.painted(loaded.mesh) == UPRIGHT
+
+
+def test_of_several_meshes_in_a_zip_the_nearest_and_richest_is_taken() -> None:
+    glb, obj = box().glb(), meshes.file(meshes.solid("sphere"), "obj")
+    loaded = meshes.read(
+        meshes.zipped({"a/deep.glb": glb, "b.stl": meshes.file(meshes.solid("box"), "stl"), "c.obj": obj})
+    )
+    assert (loaded.facts.format, loaded.facts.triangles) == ("obj", 1280)
+    with pytest.raises(Problem, match=r"2 meshes: a\.glb, b\.glb"):
+        meshes.read(meshes.zipped({"a.glb": glb, "b.glb": glb, "c.obj": obj}))
+
+
 def test_a_broken_or_missing_texture_is_left_out_and_noted() -> None:
     gltf = square(pbrMetallicRoughness={"baseColorTexture": {"index": 0}})
     gltf.add("images", {"uri": "wood.png"})
