@@ -89,6 +89,7 @@ class Buffers:
         return found
 
     def items(self, kind: str) -> list[Any]:
+        """``tree[kind]``, empty where there is none."""
         items = self.tree.get(kind, [])
         if not isinstance(items, list):
             raise broken("gltf", f"has {kind} that are no list")

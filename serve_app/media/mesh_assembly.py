@@ -46,6 +46,7 @@ def assemble(model: Model, z_up: bool, limits: MeshLimits) -> tuple[Mesh, tuple[
         raise Problem("undecodable_media", "all triangles of the file are without area: there is nothing to draw")
     if not keep.all():
         surface, owners = _by_corner(surface, lambda values: values[keep]), owners[keep]
+        vertices, size = _in_unit_sphere(surface.vertices, surface.faces)
     used, faces = np.unique(surface.faces, return_inverse=True)
     vertices, faces = vertices[used], faces.reshape(-1, 3)
     materials, face_materials = _unique([surface.material for surface in surfaces], owners)

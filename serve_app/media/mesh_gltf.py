@@ -39,15 +39,19 @@ _READ = {
 
 
 def read_glb(data: bytes, files: Companions, limits: MeshLimits) -> Model:
+    """A binary glTF."""
     text, binary = split_glb(data)
     return _Scene(Buffers(parse_tree(text), binary, files), limits).model()
 
 
 def read_gltf(data: bytes, files: Companions, limits: MeshLimits) -> Model:
+    """A glTF as JSON, with buffers and pictures inside it or beside it."""
     return _Scene(Buffers(parse_tree(data), None, files), limits).model()
 
 
 class _Scene:
+    """The scene that a glTF shows first; meshes, materials and arrays that it uses often are read once."""
+
     def __init__(self, buffers: Buffers, limits: MeshLimits) -> None:
         _check_extensions(buffers.tree)
         self._buffers = buffers
@@ -59,6 +63,7 @@ class _Scene:
         self._triangles = 0
 
     def model(self) -> Model:
+        """Raises ``Problem`` where anything that the scene uses is broken."""
         instances: list[Instance] = []
         bodies = 0
         worlds = self._worlds()

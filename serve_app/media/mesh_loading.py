@@ -63,6 +63,8 @@ class MeshFacts:
 
 @dataclass(frozen=True)
 class LoadedMesh:
+    """A mesh as it is drawn, and what its file said."""
+
     mesh: Mesh
     """About the origin, in the unit sphere, Y up."""
     facts: MeshFacts

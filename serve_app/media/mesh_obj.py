@@ -15,7 +15,7 @@ from serve_app.media.mesh_textures import Textures
 from serve_app.media.meshes import Bytes, Material
 
 MAX_MATERIALS = 10_000
-_LINE = re.compile(r"^[ \t]*(newmtl|Kd|d|Tr|map_Kd|map_d)[ \t]+(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_LINE = re.compile(r"^[ \t]*(newmtl|Kd|d|Tr|map_Kd)[ \t]+(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _OPTION = re.compile(
     r"-(?:blend[uv]|cc|clamp|imfchan|texres|bm|boost|type|mm|[ost])(?:[ \t]+(?:on|off|[-+.\de]+))+[ \t]+"
 )

@@ -30,6 +30,7 @@ _KEYWORD = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF\b")
 
 
 def read_off(data: bytes, files: Companions, limits: MeshLimits) -> Model:
+    """A surface; a cloud where there are no faces."""
     text = re.sub(r"#[^\n]*", "", data.decode("latin-1")).lstrip()
     match = _KEYWORD.match(text)
     if match is None or match[4] or match[5]:

@@ -62,7 +62,9 @@ def _descriptor(file: str | int) -> Iterator[int]:
 
 def _rebuilt(message: Message, limits: MeshLimits) -> LoadedMesh:
     """The mesh out of a child's message, which a hostile file may have dictated: whatever it says is checked."""
-    header, blobs = message.header, {name: np.array(blob) for name, blob in message.blobs.items()}
+    header = message.header
+    # Copied one by one, as what came is read-only and large.
+    blobs = {name: np.array(message.blobs.pop(name)) for name in [*message.blobs]}
     try:
         materials = tuple(
             Material(**{**item, "colour": tuple(item["colour"]), "texture": blobs.get(str(item["texture"]))})

@@ -35,6 +35,7 @@ class Textures:
         return self._decoded[name]
 
     def note(self, text: str) -> None:
+        """Remembers what was left out, once."""
         if text not in self.notes and len(self.notes) < MAX_NOTES:
             self.notes.append(text)
 

@@ -101,6 +101,15 @@ def test_shared_vertices_are_not_copied_for_each_of_many_primitives() -> None:
     assert peak < 20e6  # a copy for each would take 480 MB
 
 
+def test_triangles_without_area_do_not_count_for_the_size() -> None:
+    gltf = Gltf()
+    gltf.add_mesh({"POSITION": [*SQUARE, (900, 0, 0)]}, [*TWO, 4, 4, 4, 0, 4, 4])
+    loaded = meshes.read(gltf.glb())
+    assert (loaded.facts.triangles, loaded.facts.vertices) == (2, 4)
+    assert loaded.facts.size == pytest.approx((2, 2, 0))
+    assert np.linalg.norm(loaded.mesh.vertices, axis=1) == pytest.approx(1)
+
+
 def test_linear_factors_become_display_colours() -> None:
     gltf = square(pbrMetallicRoughness={"baseColorFactor": [0.5, 0.2140, 0.0021, 0.25]}, alphaMode="BLEND")
     (material,) = meshes.read(gltf.glb()).mesh.materials
