@@ -19,8 +19,8 @@ from serve_app.errors import Problem
 
 MAX_RATIO = 300
 """Inflated to deflated bytes of one entry. Meshes as text reach about 20, deflate's limit is 1032."""
-RATIO_FREE = 1 << 20
-"""Bytes that an entry may inflate to at any ratio."""
+RATIO_FREE = 64 << 20
+"""Bytes that an entry may inflate to at any ratio: a plain picture of 4096 x 4096 pixels, uncompressed."""
 _CHUNK = 1 << 20
 _DIRECTORY_ENTRY = 1024
 """Bytes of the directory a file; names of common length take a tenth."""

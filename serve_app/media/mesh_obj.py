@@ -15,7 +15,7 @@ from serve_app.media.mesh_textures import Textures
 from serve_app.media.meshes import Bytes, Material
 
 MAX_MATERIALS = 10_000
-_LINE = re.compile(r"^[ \t]*(newmtl|Kd|d|Tr|map_Kd)[ \t]+(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_LINE = re.compile(r"^[ \t]*(newmtl|Kd|d|Tr|map_Kd|map_d)[ \t]+(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _OPTION = re.compile(
     r"-(?:blend[uv]|cc|clamp|imfchan|texres|bm|boost|type|mm|[ost])(?:[ \t]+(?:on|off|[-+.\de]+))+[ \t]+"
 )
@@ -28,6 +28,8 @@ class _Mtl:
     kd: tuple[float, float, float] = (1.0, 1.0, 1.0)
     opacity: float = 1.0
     image: str | None = None
+    holes: str | None = None
+    """A picture of opacity: its alpha, or its brightness where it has none."""
 
 
 def read_obj(data: bytes, files: Companions, limits: MeshLimits) -> Model:
@@ -38,7 +40,8 @@ def read_obj(data: bytes, files: Companions, limits: MeshLimits) -> Model:
     check_count(data.count(b"\nf "), limits)
     textures = Textures(1, limits)
     mtls = _read_mtls(data, files, textures)
-    textures = Textures(sum(mtl.image is not None for mtl in mtls.values()), limits, textures.notes)
+    count = sum((mtl.image is not None) + (mtl.holes is not None) for mtl in mtls.values())
+    textures = Textures(count, limits, textures.notes)
     parsed = load_obj(io.StringIO(data.decode(errors="replace")), resolver=_names_alone(mtls))
     parts = list(parsed["geometry"].values()) if "geometry" in parsed else [parsed]
     if not parts:
@@ -127,6 +130,8 @@ def _parse_mtl(text: str, mtls: dict[str, _Mtl]) -> None:
                 current.opacity = numbers[0] if key == "d" else 1 - numbers[0]
         elif key == "map_kd":
             current.image = _OPTION.sub("", value)
+        elif key == "map_d":
+            current.holes = _OPTION.sub("", value)
 
 
 def _numbers(text: str) -> list[float]:
@@ -142,14 +147,27 @@ def _numbers(text: str) -> list[float]:
 
 
 def _material(mtl: _Mtl, files: Companions, textures: Textures) -> Material:
-    name = mtl.image
-    texture = textures.decode(name, lambda: files(name)) if name else None
+    def picture(name: str | None) -> Bytes | None:
+        return textures.decode(name, lambda: files(name)) if name else None
+
+    texture = picture(mtl.image)
+    if mtl.holes != mtl.image and (holes := picture(mtl.holes)) is not None:
+        texture = _cut(texture, holes)
     # Some exporters write "Tr 1" for opaque; a material that shows nothing at all is nobody's wish.
     opacity = mtl.opacity or 1.0
     see_through = opacity < 1 or (texture is not None and _has_holes(texture))
     # A diffuse colour of black under a texture is a common fault of exporters; viewers show the texture.
     kd = (1.0, 1.0, 1.0) if texture is not None and not any(mtl.kd) else mtl.kd
     return Material((*kd, opacity), texture, "blend" if see_through else "opaque")
+
+
+def _cut(texture: Bytes | None, holes: Bytes) -> Bytes:
+    """``texture``, or white, with the opacity that ``holes`` shows."""
+    opacity = holes[:, :, 3] if _has_holes(holes) else holes[:, :, :3].mean(axis=2).astype(np.uint8)
+    out = np.full_like(holes, 255) if texture is None else texture.copy()
+    rows, columns = (np.arange(out.shape[axis]) * holes.shape[axis] // out.shape[axis] for axis in (0, 1))
+    out[:, :, 3] = opacity[rows][:, columns]
+    return out
 
 
 def _has_holes(texture: Bytes) -> bool:

@@ -125,6 +125,20 @@ def test_a_cut_out_texture_lets_through() -> None:
     assert material.texture[:, :, 3].tolist() == [[255, 0], [255, 255]]
 
 
+def test_a_second_picture_may_cut_holes() -> None:
+    files = meshes.obj_files()
+    files["square.mtl"] += b"map_d holes.png\n"
+    files["holes.png"] = meshes.png(np.array([[0, 255, 255, 255], [0, 0, 255, 255]], np.uint8))
+    (material,) = meshes.read(meshes.zipped(files)).mesh.materials
+    assert material.alpha == "blend"
+    assert material.texture is not None
+    assert material.texture[:, :, 3].tolist() == [[0, 255], [0, 255]]
+    files["square.mtl"] = b"newmtl paint\nmap_d holes.png\n"
+    (material,) = meshes.read(meshes.zipped(files)).mesh.materials
+    assert material.texture is not None
+    assert material.texture[0].tolist() == [[255, 255, 255, 0], *[[255, 255, 255, 255]] * 3]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -152,9 +152,9 @@ def test_a_child_that_is_killed_costs_its_own_request_alone(tmp_path: Path) -> N
 
 
 def test_too_little_memory_and_time_are_told(tmp_path: Path) -> None:
-    sphere = meshes.file(meshes.solid("sphere", subdivisions=6), "glb")
+    sphere = meshes.file(meshes.solid("sphere", subdivisions=7), "glb")
     with pytest.raises(Problem, match="memory") as caught:
-        mesh_process.load_now(stored(tmp_path, sphere), MeshLimits(max_memory_mb=160))
+        mesh_process.load_now(stored(tmp_path, sphere), MeshLimits(max_memory_mb=240))
     assert caught.value.code == "undecodable_media"
     with mock.patch.object(mesh_process, "_START_S", 0.0), pytest.raises(Problem, match=r"given up|stopped") as caught:
         mesh_process.load_now(stored(tmp_path, sphere), MeshLimits(max_load_s=0.05))
@@ -257,7 +257,7 @@ def test_bytes_behind_a_signature_give_a_problem(start: bytes, rest: bytes) -> N
 def test_bombs_are_told_in_little_time(tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(Problem, match="inflates more than"):
-        mesh_process.load_now(stored(tmp_path, meshes.zipped({"m.obj": b"v 0 0 0\n" * (1 << 21)})))
+        mesh_process.load_now(stored(tmp_path, meshes.zipped({"m.obj": b"v 0 0 0\n" * (9 << 20)})))
     with pytest.raises(Problem, match="holds no mesh"):
         mesh_process.load_now(stored(tmp_path, meshes.zipped({"readme.txt": b"hello"})))
     assert time.monotonic() - start < 30
