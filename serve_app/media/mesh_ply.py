@@ -74,7 +74,7 @@ def _alike(data: bytes, end: int) -> bytes:
     face = _layout(lines[elements[1] + 1 : elements[2]])
     endian = "<" if any("binary_little_endian" in line for line in lines[: elements[0]]) else ">"
     first = start + vertices * row
-    if not wanted or _has_one_size(data, first, wanted, face, endian):
+    if face is None or not wanted or _has_one_size(data, first, wanted, face, endian):
         return data
     faces = _triangles(data, first, wanted, face, endian)
     out = np.zeros(len(faces), np.dtype([("count", "u1"), ("corners", f"{endian}i4", 3)]))
@@ -96,13 +96,14 @@ def _has_one_size(data: bytes, start: int, count: int, face: _Face, endian: str)
     return bool((sizes == size).all())
 
 
-def _layout(lines: list[str]) -> _Face:
+def _layout(lines: list[str]) -> _Face | None:
+    """None where faces have several lists, as those with texture coordinates of their own do."""
     before, behind, found = 0, 0, None
     for words in (line.split() for line in lines if line.startswith("property")):
         if words[1] == "list" and found is None:
             found = _SIZES[words[2]], _SIZES[words[3]]
         elif words[1] == "list":
-            raise broken("ply", "has faces with several lists of different lengths, which are not read here")
+            return None
         elif found is None:
             before += _SIZES[words[1]]
         else:

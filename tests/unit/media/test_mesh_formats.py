@@ -214,6 +214,22 @@ def test_a_ply_names_its_texture() -> None:
     assert meshes.read(data).facts.notes == ("texture wall.png is missing: drawn without",)
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "binary_little_endian"])
+def test_a_ply_may_have_texture_coordinates_at_its_corners(encoding: str) -> None:
+    points = [(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)]
+    faces = [((0, 1, 2), (0, 0, 1, 0, 1, 1)), ((0, 2, 3), (0, 0, 1, 1, 0, 1))]
+    if encoding == "ascii":
+        rows = [*points, *((3, *face, 6, *uv) for face, uv in faces)]
+        data = "".join(" ".join(map(str, row)) + "\n" for row in rows).encode()
+    else:
+        data = np.array(points, "<f4").tobytes()
+        data += b"".join(struct.pack("<B3iB6f", 3, *face, 6, *uv) for face, uv in faces)
+    face = f"element face 2\n{LIST}property list uchar float texcoord\n"
+    header = f"comment TextureFile wall.png\nelement vertex 4\n{XYZ}{face}"
+    files = {"m.ply": ply(data, header, encoding), "wall.png": meshes.png(meshes.quarters())}
+    assert meshes.painted(meshes.read(meshes.zipped(files)).mesh) == UPRIGHT
+
+
 def test_points_are_drawn_as_splats_in_their_colours() -> None:
     header = f"element vertex 27\n{XYZ}property uchar red\nproperty uchar green\nproperty uchar blue\n"
     grid = "".join(f"{x} {y} {z} 200 100 50\n" for x in range(3) for y in range(3) for z in range(3))
