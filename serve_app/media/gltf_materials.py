@@ -62,12 +62,12 @@ class Paints:
             factor, reference = rough.get("baseColorFactor"), _object(rough, "baseColorTexture")
         red, green, blue, alpha = numbers(factor, 4, (1.0, 1.0, 1.0, 1.0))
         shown = srgb(np.array([red, green, blue])).round(6).tolist()
-        cutoff = item.get("alphaCutoff", 0.5)
+        (cutoff,) = numbers([item.get("alphaCutoff", 0.5)], 1, ())
         material = Material(
             colour=(shown[0], shown[1], shown[2], min(max(alpha, 0.0), 1.0)),
             texture=self._texture(reference) if reference else None,
             alpha=_ALPHA.get(str(item.get("alphaMode", "OPAQUE")), "opaque"),  # type: ignore[arg-type]
-            cutoff=float(cutoff) if isinstance(cutoff, int | float) and math.isfinite(cutoff) else 0.5,
+            cutoff=min(max(cutoff, 0.0), 1.0),
             double_sided=item.get("doubleSided") is True,
         )
         transform = _object(_object(reference, "extensions"), _TRANSFORM)

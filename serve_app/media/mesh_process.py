@@ -76,7 +76,10 @@ def _rebuilt(message: Message, limits: MeshLimits) -> LoadedMesh:
         )  # fmt: skip
         facts = {**header["facts"], "size": tuple(header["facts"]["size"]), "notes": tuple(header["facts"]["notes"])}
         _check(mesh, limits)
-        return LoadedMesh(mesh, MeshFacts(**facts))
+        loaded = LoadedMesh(mesh, MeshFacts(**facts))
+        if (loaded.facts.triangles, loaded.facts.vertices) != (len(mesh.faces), len(mesh.vertices)):
+            raise ValueError("the facts are of another mesh")
+        return loaded
     except (KeyError, TypeError, ValueError) as error:
         raise Problem("undecodable_media", "the process that read the mesh answered with no mesh") from error
 
@@ -91,7 +94,12 @@ def _check(mesh: Mesh, limits: MeshLimits) -> None:
     _check_array(mesh.colours, np.uint8, (*corners, 4))
     _check_array(mesh.face_materials, np.int32, (count,), (0, len(mesh.materials) - 1))
     for material in mesh.materials:
-        if len(material.colour) != 4 or material.alpha not in ("opaque", "mask", "blend"):
+        shares = [*material.colour, material.cutoff]
+        if (
+            len(shares) != 5
+            or material.alpha not in ("opaque", "mask", "blend")
+            or not all(0 <= x <= 1 for x in shares)
+        ):
             raise ValueError("a material is none")
         if material.texture is not None:
             _check_array(material.texture, np.uint8, (*material.texture.shape[:2], 4))

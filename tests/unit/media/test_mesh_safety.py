@@ -187,6 +187,11 @@ def test_the_parent_does_not_believe_the_child() -> None:
     for lie in lies:
         with pytest.raises(Problem, match="no mesh"):
             mesh_process._rebuilt(child.Message(json.loads(json.dumps(header)), {**blobs, **lie}), MeshLimits())
+    for where, what in (("colour", [1, 1, 1, float("nan")]), ("colour", [1, 1]), ("cutoff", "a"), ("alpha", "none")):
+        lying = json.loads(json.dumps(header))
+        lying["materials"][0][where] = what
+        with pytest.raises(Problem, match="no mesh"):
+            mesh_process._rebuilt(child.Message(lying, dict(blobs)), MeshLimits())
     with pytest.raises(Problem, match="no mesh"):
         mesh_process._rebuilt(child.Message(header, dict(blobs)), MeshLimits(max_triangles=1))
 
