@@ -244,7 +244,7 @@ class ShapeCalls:
             async for update in updates:
                 yield (last := update)
         if not isinstance(last, schemas.ShapeAnnotation):
-            raise Problem("overloaded", "the renderer went away; try again")
+            raise _gone()
 
     async def check(self, file: str) -> MeshFacts:
         """The facts of a stored 3D model; raises ``Problem`` where it cannot be read."""
@@ -253,9 +253,13 @@ class ShapeCalls:
 
     async def previews(self, file: str) -> AsyncIterator[Preview]:
         """All previews of a stored 3D model. Raises ``Problem``."""
+        left = set(PREVIEWS)
         async with aclosing(self._stream("previews", file, PREVIEWS)) as made:
             async for preview in made:
+                left.remove(preview.name)
                 yield preview
+        if left:
+            raise _gone()
 
     async def thumbnail(self, upload: ports.Upload) -> bytes:
         """A picture (PNG) of a 3D model that is not kept; ``deadline`` where it takes longer than a request may."""
@@ -267,7 +271,7 @@ class ShapeCalls:
         ):
             async for preview in made:
                 return preview.data
-        raise Problem("overloaded", "the renderer went away; try again")
+        raise _gone()
 
     async def _stream(self, method: str, *args: Any) -> AsyncIterator[Any]:
         async with aclosing(stream(self.renderer, method, *args, timeout_s=SILENT_S)) as items:
@@ -283,6 +287,10 @@ async def _in_time() -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise Problem("deadline", f"the 3D model was not done within {REQUEST_S:g} s", LONG) from None
+
+
+def _gone() -> Problem:
+    return Problem("overloaded", "the renderer went away; try again")
 
 
 def _bytes(mesh: Mesh) -> int:

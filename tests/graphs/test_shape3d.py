@@ -297,6 +297,24 @@ def test_a_file_is_read_once_and_a_large_one_is_not_kept(
     assert not world.renderer.target._kept
 
 
+def test_a_renderer_that_goes_away_is_overloaded_and_not_done(world: World, block: bytes) -> None:
+    class Leaving:
+        async def annotate(self, *args: Any) -> Any:
+            yield graphs.shape3d.Step("load", 0.0)
+
+        async def previews(self, *args: Any) -> Any:
+            yield graphs.shape3d.Preview("thumbnail.webp", "image/webp", b"", 1, 1)
+
+    async def listed(items: Any) -> list[Any]:
+        return [item async for item in items]
+
+    world.renderer.target = Leaving()
+    with pytest.raises(Problem, match="went away"):
+        annotate(world, block)
+    with pytest.raises(Problem, match="went away"):
+        asyncio.run(listed(world.shapes.previews("aa/1/original")))
+
+
 @dataclass
 class Judges:
     """As much of the annotators as answers need."""
