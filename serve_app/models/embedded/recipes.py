@@ -202,7 +202,7 @@ RECIPES: dict[str, Recipe] = {
         steps=6_000,
         batch=32,
         rate=2e-3,
-        finish=Finish(lambda job, scenes: job.with_scenes(scenes), 1_500, 1e-3, MESHES_MIX, 6_000),
+        finish=Finish(lambda job, scenes: job.with_scenes(scenes), 2_150, 1e-3, MESHES_MIX, 6_000),
     ),
     "motion-embedded": Recipe(
         job=MotionJob,
