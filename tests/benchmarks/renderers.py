@@ -44,11 +44,11 @@ def run(quick: bool) -> Result:
     counts = list(SECTIONS)[:2] if quick else list(SECTIONS)
     timed = {name: {count: _measured(name, count, 1 if quick else 3) for count in counts} for name in names}
     texts += [
-        f"Seconds for eight views of {SIZE} pixels (best of three; PyTorch3D on a CPU: eight times one view), and the "
-        "memory that the process takes more than before, in MiB:",
+        f"Eight views of {SIZE} pixels of a torus: seconds (best of three), seconds of processor time, and MiB that "
+        "the process takes more than before. PyTorch3D on a CPU draws one view, here taken eight times:",
         table(
-            ("triangles", *(f"{name}, {what}" for name in names for what in ("s", "MiB"))),
-            [(count, *(value for name in names for value in timed[name][count] or ("", ""))) for count in counts],
+            ("triangles", *(f"{name}, {what}" for name in names for what in ("s", "CPU s", "MiB"))),
+            [(count, *(value for name in names for value in timed[name][count] or ("",) * 3)) for count in counts],
         ),
     ]
     meshes = dict(_real())
