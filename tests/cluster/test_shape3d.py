@@ -104,7 +104,9 @@ def test_a_stored_model_is_found_shown_and_deleted(http, solids):
     assert found["shape3d"]["scores"][0] == pytest.approx(1, abs=1e-3)
     cone = ids["cone.stl"]
     check_previews(http, cone)
-    assert http.get("/v1/assets", params={"owner": owner, "filter": "object:cone"}).json()["items"][0]["id"] == cone
+    for name, id in ids.items():
+        filter = {"owner": owner, "filter": f"object:{name.partition('.')[0]}"}
+        assert [item["id"] for item in http.get("/v1/assets", params=filter).json()["items"]] == [id]
     kept = http.get(f"/v1/assets/{cone}/annotations").json()
     assert kept["shape"]["format"] == "stl"
     assert len(kept["views"]) == 8
