@@ -77,12 +77,24 @@ class ShapeWork:
                 async for each in previews:
                     made.append(await asyncio.to_thread(self._stored, each))
                     hold.note("preview", SEEN + (1 - SEEN) * len(made) / len(PREVIEWS))
-            put = self._catalog.renditions.put
-            replaced = await asyncio.to_thread(put, asset.id, made, sha256=asset.sha256)
         except (Problem, asyncio.CancelledError):
-            await asyncio.shield(asyncio.to_thread(self.places.files.delete, [each.file for each in made]))
+            await asyncio.shield(self._drop(made))
             raise
-        await asyncio.to_thread(self.places.files.delete, replaced)
+        # Finished even when the job is cancelled meanwhile, so that no row names a file that is gone.
+        await asyncio.shield(self._replace(asset, made))
+
+    async def _replace(self, asset: Asset, made: list[NewRendition]) -> None:
+        try:
+            obsolete = await asyncio.to_thread(self._catalog.renditions.put, asset.id, made, sha256=asset.sha256)
+        except (Problem, ValueError) as error:
+            # Only what was refused for certain: a commit whose answer was lost may have kept the rows.
+            if isinstance(error, ValueError) or error.status < 500:
+                await self._drop(made)
+            raise
+        await asyncio.to_thread(self.places.files.delete, obsolete)
+
+    async def _drop(self, made: list[NewRendition]) -> None:
+        await asyncio.to_thread(self.places.files.delete, [each.file for each in made])
 
     def _stored(self, preview: Preview) -> NewRendition:
         file = self.places.files.put(preview.data, "")

@@ -84,6 +84,8 @@ class EmbreeRenderer:
 
     def render(self, mesh: Mesh, cameras: Sequence[Camera], style: Style) -> Views:
         """Draws ``mesh`` once a camera; see ``Renderer``."""
+        import torch
+
         surface, scene = Surface(mesh), _Scene(mesh)
         face_planes = surface.planes.numpy()
         shape = (len(cameras), style.size, style.size)
@@ -95,8 +97,13 @@ class EmbreeRenderer:
             _View(mesh, scene, drawn(mesh, face_planes, camera, style), camera, style.size).paint(canvas)
             views.colour[number], views.alpha[number], views.depth[number] = canvas.finish()
 
-        with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(draw, range(len(cameras))))
+        # The views are what runs side by side; torch's own threads on top of that wait for each other, spinning.
+        before = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(self._threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                list(pool.map(draw, range(len(cameras))))
+        finally:
+            torch.set_num_threads(before)
         return views
 
 
