@@ -26,7 +26,7 @@ from serve_app.models.embedded.tokens import train_tokenizer
 
 NMS_IOU = 0.5
 LEAST_SCORE = 0.02  # what scores less is no detection, whatever the threshold
-FALSE_DETECTIONS = 0.1  # the most a picture, on average, that the detector's threshold lets pass
+FALSE_DETECTIONS = 0.15  # the most a picture, on average, that the detector's threshold lets pass
 
 
 class Job(Protocol):
