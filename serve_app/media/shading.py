@@ -120,14 +120,18 @@ class Canvas:
         import torch
 
         pixels, device = style.size**2, surface.device
-        self._surface, self._style = surface, style
+        self._surface, self._size = surface, style.size
         self._lighting = lighting or Lighting()
         self._axes = basis(camera)
         self._eye = torch.tensor(self._axes.eye, dtype=torch.float32, device=device)
         self._lights = _lights(self._lighting, self._axes).to(device)
-        self.colour = torch.zeros((pixels, 3), device=device)
-        self.through = torch.ones(pixels, device=device)
+        self._ground = torch.tensor(style.background, dtype=torch.uint8, device=device)
+        self.picture = self._ground.repeat(pixels, 1)
+        self.alpha = torch.zeros(pixels, dtype=torch.uint8, device=device)
         self.depth = torch.full((pixels,), torch.inf, device=device)
+        if not surface.opaque:
+            self._colour = torch.zeros((pixels, 3), device=device)
+            self._through = torch.ones(pixels, device=device)
 
     def paint(self, fragments: Fragments) -> Tensor:
         """Puts a layer behind what is there; bool [K]: which of its pixels still let light through."""
@@ -145,27 +149,29 @@ class Canvas:
         colour = (base[:, :3] * light[:, None]).clamp_(0, 1)
         pixels = fragments.pixels
         if self._surface.opaque:
-            self.colour[pixels], self.through[pixels], self.depth[pixels] = colour, 0.0, fragments.depth
+            self.picture[pixels] = colour.mul_(255).round_().to(torch.uint8)
+            self.alpha[pixels], self.depth[pixels] = 255, fragments.depth
             return torch.zeros(len(pixels), dtype=torch.bool, device=colour.device)
-        through, alpha = self.through[pixels], base[:, 3]
-        self.colour[pixels] += colour * (through * alpha)[:, None]
+        through, alpha = self._through[pixels], base[:, 3]
+        self._colour[pixels] += colour * (through * alpha)[:, None]
         seen = torch.where(alpha > OPAQUE, fragments.depth, torch.inf)
         self.depth[pixels] = torch.minimum(self.depth[pixels], seen)
         through = through * (1 - alpha)
-        self.through[pixels] = through
+        self._through[pixels] = through
         return through > OPAQUE
 
     def finish(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
         """Colour uint8 [S, S, 3] over the background, alpha uint8 [S, S], depth float32 [S, S]."""
         import torch
 
-        size = self._style.size
-        ground = torch.tensor(self._style.background, dtype=torch.float32, device=self.colour.device)
-        colour = (self.colour * 255).addcmul_(self.through[:, None], ground).round_().to(torch.uint8)
-        alpha = (255 * (1 - self.through)).round_().to(torch.uint8)
+        if not self._surface.opaque:
+            colour = (self._colour * 255).addcmul_(self._through[:, None], self._ground.float())
+            self.picture = colour.round_().to(torch.uint8)
+            self.alpha = (255 * (1 - self._through)).round_().to(torch.uint8)
+        size = self._size
         return (
-            colour.view(size, size, 3).cpu().numpy(),
-            alpha.view(size, size).cpu().numpy(),
+            self.picture.view(size, size, 3).cpu().numpy(),
+            self.alpha.view(size, size).cpu().numpy(),
             self.depth.view(size, size).cpu().numpy(),
         )
 

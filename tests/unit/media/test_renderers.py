@@ -11,7 +11,7 @@ import pytest
 import trimesh
 
 from serve_app.media import cameras, renderers
-from serve_app.media.embree import EmbreeRenderer
+from serve_app.media.embree import EmbreeRenderer, covered
 from serve_app.media.meshes import Material, Mesh
 from serve_app.media.rendering import Camera, Renderer, Style, Views
 from serve_app.media.shading import Lighting
@@ -218,6 +218,32 @@ def test_views_of_one_call_are_as_those_of_many() -> None:
         np.testing.assert_array_equal(together.colour[number], alone.colour[0])
         np.testing.assert_array_equal(together.depth[number], alone.depth[0])
     assert together.colour[0, 0, 0].tolist() == [9, 80, 200]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_pixel_that_shows_the_mesh_is_left_out(seed: int) -> None:
+    rng, size = np.random.default_rng(seed), 50
+    points = rng.normal(0, 0.5, (12, 3)).astype(np.float32)
+    mesh = Mesh(points, rng.integers(0, 12, (6, 3)).astype(np.int32))
+    aside = tuple(float(value) for value in rng.normal(0, 0.7, 3))
+    camera = Camera((0.3, 0.2, rng.choice([0.6, 2.5])), (aside[0], aside[1], 0.0))
+    axes = cameras.basis(camera)
+    places = ((np.arange(size) + 0.5) * 2 / size - 1) * axes.half
+    rays = axes.forward - places[:, None, None] * axes.up + places[None, :, None] * axes.right
+    # A ray o + t d meets a triangle a + u (b - a) + v (c - a) where the solution has t > 0 and u, v, 1 - u - v >= 0.
+    shown = np.zeros((size, size), np.bool_)
+    for a, b, c in points[mesh.faces].astype(np.float64):
+        system = np.stack(np.broadcast_arrays(-rays, b - a, c - a), axis=-1)
+        good = np.abs(np.linalg.det(system)) > 1e-9
+        t, u, v = np.linalg.solve(system[good], (axes.eye - a)[None, :, None])[..., 0].T
+        shown[good] |= (t > 0) & (u >= 0) & (v >= 0) & (u + v <= 1)
+    assert not (shown & ~covered(axes, mesh, size)).any()
+
+
+def test_a_small_mesh_needs_few_rays() -> None:
+    small = squares(0.0, half=0.01)
+    assert covered(cameras.basis(FRONT), small, 1024).sum() <= 9 * 64
+    assert not covered(cameras.basis(Camera((0, 0, 2.0), (9.0, 0, 1.0))), small, 1024).any()
 
 
 def test_drawing_leaves_no_thread_behind() -> None:
