@@ -28,6 +28,8 @@ WORKING_SIDE = 1600
 """Longest side that is looked at: a line of one hundredth of it is still read."""
 SHORT_SIDE = 736
 """Smaller pictures are enlarged to this shorter side, as far as the longer one allows: the detector was trained so."""
+ENLARGED = 2.0
+"""At most this much: enlarging further shows no letter that was not there, and an icon need not cost a photograph."""
 STEP = 32
 """The detector takes sides that are multiples of this."""
 CORE, LINE = 0.3, 0.5
@@ -88,7 +90,7 @@ class TextReader:
         picture = images.decode(data, max_side=WORKING_SIDE)
         pixels = np.ascontiguousarray(picture.pixels[..., ::-1])
         height, width = pixels.shape[:2]
-        scale = max(1.0, min(SHORT_SIDE / min(height, width), WORKING_SIDE / max(height, width)))
+        scale = max(1.0, min(SHORT_SIDE / min(height, width), WORKING_SIDE / max(height, width), ENLARGED))
         sides = [max(STEP, round(side * scale / STEP) * STEP) for side in (width, height)]
         tensor = _normal(np.asarray(cv2.resize(pixels, sides), np.uint8))
         return Prepared(tensor, pixels, picture.width, picture.height)
