@@ -27,7 +27,7 @@ lint: install  ## ruff, mypy, the import contracts, the shipped configuration
 
 # Two at a time: the tests of the real service mostly wait, the others mostly compute.
 test: lint  ## lint and test
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 bench: install  ## the measurements of docs/benchmarks.md; slow
 	$(BIN)/python -m tests.benchmarks
