@@ -44,5 +44,6 @@ class _Schedule(LoadScopeScheduling):
         return "tests/cluster" if file.startswith("tests/cluster/") else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Schedule:
     return _Schedule(config, log)

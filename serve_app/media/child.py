@@ -251,15 +251,21 @@ def child_main(handle: Callable[[Message, Callable[..., None]], None]) -> int:
             handle(_read_blocking(incoming), send)
         except Problem as problem:
             send({"problem": [problem.code, problem.detail, problem.remedy]})
-        except MemoryError:
-            text = f"the file needs more than the {limits.memory_mb} MB of memory that reading it may take"
-            send({"problem": ["undecodable_media", text, None]})
         except BrokenPipeError:
             return 1
-        except Exception:
-            traceback.print_exc()
-            return 1
+        except Exception as error:
+            if not _lacks_memory(error):
+                traceback.print_exc()
+                return 1
+            text = f"the file needs more than the {limits.memory_mb} MB of memory that reading it may take"
+            send({"problem": ["undecodable_media", text, None]})
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """A library may be what no longer fits, too: the loader has no error of its own for that (glibc, dl-load.c)."""
+    unmapped = isinstance(error, ImportError) and "failed to map segment" in str(error)
+    return unmapped or isinstance(error, MemoryError)
 
 
 def _encoded(header: Mapping[str, Any], blobs: Mapping[str, Blob]) -> list[bytes | memoryview]:
