@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict, fields
 
 from serve_app.annotation.watch import Clip, Clips, Done, Event, Opened, Plan, Progress, Scene, Second, Still
 from serve_app.errors import Problem
-from serve_app.media.child import Child, ChildLimits, Message, child_main
+from serve_app.media.child import Child, ChildLimits, Message, child_main, inheritable
 from serve_app.media.video import Limits, VideoInfo
 
 IDLE_S = 60.0
@@ -29,7 +28,7 @@ async def watch(file: str | int, plan: Plan, idle_s: float = IDLE_S) -> AsyncGen
     The decoder stops while no event is asked for, and is killed when the iterator is closed or its task cancelled.
     Raises ``Problem`` as ``video.Video`` and ``watch_frames`` do, and as ``Child.receive``.
     """
-    with _descriptor(file) as descriptor:
+    with inheritable(file) as descriptor:
         async with await _start(descriptor, plan.limits, idle_s) as child:
             await child.send({"file": descriptor, "plan": asdict(plan)})
             while (message := await child.receive()) is not None:
@@ -38,7 +37,7 @@ async def watch(file: str | int, plan: Plan, idle_s: float = IDLE_S) -> AsyncGen
 
 async def probe(file: str | int, limits: Limits, idle_s: float = IDLE_S) -> VideoInfo:
     """What the headers and the first frame tell of ``file``. Raises ``Problem`` as :func:`watch` does."""
-    with _descriptor(file) as descriptor:
+    with inheritable(file) as descriptor:
         async with await _start(descriptor, limits, idle_s) as child:
             await child.send({"file": descriptor, "limits": asdict(limits)})
             message = await child.receive()
@@ -50,19 +49,6 @@ async def probe(file: str | int, limits: Limits, idle_s: float = IDLE_S) -> Vide
 async def _start(descriptor: int, limits: Limits, idle_s: float) -> Child:
     cpu_s = int(limits.max_decode_s * (os.cpu_count() or 1)) + 60
     return await Child.start(_MODULE, (descriptor,), ChildLimits(limits.max_memory_mb, cpu_s), idle_s)
-
-
-@contextmanager
-def _descriptor(file: str | int) -> Iterator[int]:
-    """A descriptor that the child can inherit; a caller's own stays the caller's, and open."""
-    if isinstance(file, int):
-        yield file
-        return
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _event(message: Message) -> Event:

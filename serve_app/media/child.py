@@ -31,7 +31,8 @@ import struct
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -209,6 +210,19 @@ class Child:
         return Problem(
             "internal", f"the process that read the file failed: {tail.splitlines()[-1][:200] if tail else code}"
         )
+
+
+@contextmanager
+def inheritable(file: str | int) -> Iterator[int]:
+    """A descriptor of ``file`` that a child can inherit; a caller's own stays the caller's, and open."""
+    if isinstance(file, int):
+        yield file
+        return
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _launch(command: list[str], fds: tuple[int, ...]) -> tuple[subprocess.Popen[bytes], socket.socket, socket.socket]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -14,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.errors import Problem
-from serve_app.media.child import Child, ChildLimits, Message, child_main
+from serve_app.media.child import Child, ChildLimits, Message, child_main, inheritable
 from serve_app.media.mesh_loading import LoadedMesh, MeshFacts, Up
 from serve_app.media.mesh_parts import MeshLimits
 from serve_app.media.meshes import Material, Mesh
@@ -32,7 +30,7 @@ async def load(file: str | int, limits: MeshLimits | None = None, up: Up | None 
     Raises ``Problem`` as ``mesh_loading.read_mesh`` does, and ``undecodable_media`` where the child dies or is late.
     """
     limits = limits or MeshLimits()
-    with _descriptor(file) as descriptor:
+    with inheritable(file) as descriptor:
         rules = ChildLimits(limits.max_memory_mb, int(limits.max_load_s + _START_S) + 1)
         async with await Child.start(_MODULE, (descriptor,), rules, limits.max_load_s + _START_S) as child:
             await child.send({"file": descriptor, "limits": asdict(limits), "up": up})
@@ -45,19 +43,6 @@ async def load(file: str | int, limits: MeshLimits | None = None, up: Up | None 
 def load_now(file: str | int, limits: MeshLimits | None = None, up: Up | None = None) -> LoadedMesh:
     """As :func:`load`, where no event loop runs."""
     return asyncio.run(load(file, limits, up))
-
-
-@contextmanager
-def _descriptor(file: str | int) -> Iterator[int]:
-    """A descriptor that the child can inherit; a caller's own stays the caller's, and open."""
-    if isinstance(file, int):
-        yield file
-        return
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _rebuilt(message: Message, limits: MeshLimits) -> LoadedMesh:
