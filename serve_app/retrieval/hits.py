@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from serve_app.catalog.filters import Filter
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -21,14 +25,21 @@ LEGACY = ("text", "image")
 
 @dataclass(frozen=True)
 class Query:
-    """One search: a unit vector [D], how many, in which modalities, and what it must see."""
+    """One search: a unit vector [D], how many, of which revision, in which modalities, and what it must see."""
 
     vector: Floats
     k: int
+    revision: str
     modalities: tuple[str, ...] = MODALITIES
     min_seq: int = 0
+    """The last change of the catalog that the answer must know."""
     without_owner: str | None = None
-    among: dict[str, Ids] | None = field(default=None, compare=False)
+    filter: Filter | None = None
+    sentences: tuple[Ids, ...] = ()
+    """Asset numbers for each term of the filter that is named caption or text (with a value or without), in its order:
+    those that hold the words, also where the term is negated."""
+    exact: bool = False
+    """Scan, whatever the planner thinks."""
 
 
 @dataclass(frozen=True)
