@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from deployments.batcher import Batcher, BatchSizes
 from serve_app.errors import Problem
-from serve_app.models.manifest import load_manifest
+from serve_app.models.manifest import Model, load_manifest
 from serve_app.models.pull import PullError, convert_shipped
 from serve_app.models.store import Store
 
@@ -66,18 +66,23 @@ class ModelReplica:
         """Find the weights and load them; what is wrong with them becomes this replica's answer."""
         with self.loading:
             try:
-                store = Store(Path(self.recipe.home))
-                convert_shipped(store, self.model)
-                self.files = store.locate(self.model)
+                self.files = self.locate(self.model)
                 self.load()
                 self.problem = None
             except Problem as problem:
                 self.problem = problem
-            except PullError as error:
-                self.problem = Problem("unavailable", str(error), f"mediaverse models pull {self.model.name}")
             except Exception as error:
                 log.exception("%s does not load", self.model.key)
                 self.problem = Problem("unavailable", f"{self.model.key}: {error}", "mediaverse models verify")
+
+    def locate(self, model: Model) -> dict[str, Path]:
+        """Logical name -> file of a model's weights; ``unavailable`` with the remedy where they are missing."""
+        store = Store(Path(self.recipe.home))
+        try:
+            convert_shipped(store, model)
+        except PullError as error:
+            raise Problem("unavailable", str(error), f"mediaverse models pull {model.name}") from error
+        return store.locate(model)
 
     def load(self) -> None:
         """Open the sessions from ``self.files`` and run each once, so that ready means warm."""
