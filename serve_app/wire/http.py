@@ -9,10 +9,12 @@ from serve_app.wire import (
     problems,
     routes_annotate,
     routes_assets,
+    routes_batch,
     routes_health,
     routes_jobs,
     routes_legacy,
     routes_people,
+    routes_recommendation,
     routes_search,
     routes_transcoder,
 )
@@ -30,8 +32,8 @@ def create_app(services: Services) -> ASGIApp:
     app.state.services = services
     problems.install(app)
     for routes in (
-        routes_annotate, routes_assets, routes_jobs, routes_search, routes_people, routes_legacy,
-        routes_transcoder, routes_health,
+        routes_annotate, routes_batch, routes_assets, routes_jobs, routes_search, routes_people, routes_recommendation,
+        routes_legacy, routes_transcoder, routes_health,
     ):  # fmt: skip
         app.include_router(routes.router)
     return app

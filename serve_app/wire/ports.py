@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
 from serve_app.errors import Problem
-from serve_app.wire import people_schemas, schemas
+from serve_app.wire import people_schemas, recommendation_schemas, schemas
 
 WHOLE_BYTES = 256 * 1024 * 1024
 """What is read into memory at once; larger files are videos, which are read a piece at a time."""
@@ -41,13 +41,14 @@ class Upload:
 
 @dataclass(frozen=True)
 class NewAsset:
-    """What ``POST /v1/assets`` asks for."""
+    """What ``POST /v1/assets`` asks for. ``media_type`` is what its client says that it is, to be checked."""
 
     upload: Upload
     owner: str
     id: str | None = None
     description: str | None = None
     idempotency_key: str | None = None
+    media_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,10 @@ class AssetPort(Protocol):
     """Storing, listing, deleting."""
 
     async def add(self, new: NewAsset) -> tuple[schemas.Asset, bool]: ...
+    async def add_many(self, news: Sequence[NewAsset]) -> list[tuple[schemas.Asset, bool] | Problem]:
+        """Each as ``add`` would, in one transaction; what is wrong with one costs the others nothing."""
+        ...
+
     async def get(self, id: str) -> schemas.Asset: ...
     async def annotations(self, id: str) -> schemas.AssetAnnotations: ...
     async def renditions(self, id: str) -> schemas.Renditions: ...
@@ -135,6 +140,14 @@ class RecommendationPort(Protocol):
     """Recommendation from a user's own posts."""
 
     async def recommend(self, user: str, k: int) -> dict[str, Any]: ...
+    async def recommendations(
+        self, user: str, k: int, d: float, seed: int, mode: recommendation_schemas.Mode
+    ) -> recommendation_schemas.Recommendations: ...
+    async def starter(self, k: int) -> recommendation_schemas.Starters: ...
+    async def interests(self, user: str) -> recommendation_schemas.Interests: ...
+    async def put_interests(
+        self, user: str, picked: recommendation_schemas.Interests
+    ) -> recommendation_schemas.Interests: ...
 
 
 class PeoplePort(Protocol):
