@@ -39,7 +39,7 @@ _BODY = {
     "/search", response_model=SearchResult, responses=problem_docs(400, 413, 415, 422, 503), openapi_extra=_BODY
 )
 async def search(request: Request, behind: Behind, at_end: AtEnd) -> Response:
-    """The nearest texts, pictures and moments of videos, each modality on its own, best first."""
+    """The nearest texts, pictures, moments of videos and 3D models, each modality on its own, best first."""
     if media_type(request) == "application/json":
         query = _parse(dict(await read_json(request)))
         return reply(await behind.retrieval.search_text(query))

@@ -291,21 +291,45 @@ class Renditions(Shape):
 class TextQuery(Shape):
     """A search by text."""
 
-    text: str = Field(max_length=1_000_000, examples=["a page of text about segmentation"])
+    text: str = Field(
+        max_length=1_000_000,
+        description="looked for by what it means and by its words: those of descriptions, captions, texts and print",
+        examples=["a page of text about segmentation"],
+    )
     k: int = Field(10, description="at most this many a modality, 1 to 10,000")
     min_score: float | Literal["auto"] | None = Field(
-        None, description='leave out what scores less; "auto" takes the thresholds measured for the model'
+        None,
+        allow_inf_nan=False,
+        description='leave out what scores less; "auto" takes the thresholds measured for the model. What has the '
+        "words of the text stays",
     )
     filter: str | None = Field(None, max_length=4096, examples=['object:person -meme owner:anna action:"playing">0.5'])
-    username: str | None = Field(None, description="this user's own items are left out")
-    modalities: list[Modality] = Field(["text", "image", "video", "shape3d"], min_length=1)
+    username: str | None = Field(None, max_length=1000, description="this user's own items are left out")
+    modalities: list[Modality] = Field(["text", "image", "video", "shape3d"], min_length=1, max_length=16)
+    diversity: float = Field(
+        0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="above 0: prefer what differs from the results before it (maximal marginal relevance among the "
+        "nearest, at most 1,000 of them); the order is then no longer that of the scores",
+        examples=[0.3],
+    )
+    cursor: str | None = Field(
+        None,
+        max_length=110_000,
+        description="next_cursor of the page before, with the same text or file, filter, username and modalities",
+    )
 
 
 class Ranking(Shape):
-    """Ids and cosines, best first."""
+    """Ids and cosines, best first; where words found some, ranks by vectors and by words are blended."""
 
     contents: list[str]
-    scores: list[float]
+    scores: list[float] = Field(description="the cosine of each with the query, also of what its words found")
+    words: list[bool] | None = Field(
+        default=None, description="which of the results have the words of the query; absent where none has"
+    )
 
 
 class VideoRanking(Ranking):
@@ -329,6 +353,11 @@ class SearchResult(Shape):
     shape3d: ShapeRanking | None = None
     partial: bool = Field(description="true when a shard did not answer in time")
     truncated: bool = Field(False, description="true when the query text was cut at the text tower's limit")
+    next_cursor: str | None = Field(
+        default=None,
+        description="asks for the next page, which repeats nothing and leaves nothing out, whatever is added or "
+        "deleted meanwhile. The last page has none, nor does one after which 10,000 results would have been given",
+    )
     time: float = Field(description="seconds")
 
 
