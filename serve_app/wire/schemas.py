@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -13,6 +13,7 @@ Kind = Literal["text", "image", "audio", "video", "video360", "shape3d"]
 Modality = Literal["text", "image", "video", "shape3d"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Box = tuple[float, float, float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Shape(BaseModel):
@@ -297,9 +298,8 @@ class TextQuery(Shape):
         examples=["a page of text about segmentation"],
     )
     k: int = Field(10, description="at most this many a modality, 1 to 10,000")
-    min_score: float | Literal["auto"] | None = Field(
+    min_score: Finite | Literal["auto"] | None = Field(
         None,
-        allow_inf_nan=False,
         description='leave out what scores less; "auto" takes the thresholds measured for the model. What has the '
         "words of the text stays",
     )
