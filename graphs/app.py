@@ -3,7 +3,7 @@
 Annotations are not postponed in this file: Serve reads the type of ``build_app``'s argument to check what it is given.
 """
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import ray
@@ -25,8 +25,10 @@ from deployments.object_detector import ObjectDetector
 from deployments.recommender import Recommender
 from deployments.replica import ModelRecipe
 from deployments.scene_splitter import SceneSplitter
+from deployments.sentence_encoder import SentenceEncoder
 from deployments.still_actions import StillActions
 from deployments.text_reader import TextReader
+from graphs import slicing
 from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
 from graphs.health import HealthGraph
@@ -39,7 +41,7 @@ from graphs.retrieval import Places, RetrievalGraph
 from graphs.shape3d import Drawing, ShapeCalls, ShapeGraph
 from graphs.shape_work import ShapeWork
 from graphs.video import Reading, VideoCalls, VideoGraph
-from serve_app.config import AppArgs, Column, Shape3dArgs, VideoArgs, load_resources
+from serve_app.config import AppArgs, Resources, Shape3dArgs, VideoArgs, load_resources
 from serve_app.media.enclosure import Rings
 from serve_app.media.mesh_process import MeshLimits
 from serve_app.media.video import Limits
@@ -50,6 +52,7 @@ from serve_app.wire.ports import Services
 ENCODER = "cross_modal_embedding"
 MODELS: dict[str, tuple[serve.Deployment, str]] = {
     ENCODER: (ClipEncoder, "clip_encoder"),
+    "text_embedding": (SentenceEncoder, "sentence_encoder"),
     "object_detection": (ObjectDetector, "object_detector"),
     "face_detection": (FaceDetector, "face_detector"),
     "face_identity": (FaceDescriptor, "face_descriptor"),
@@ -66,16 +69,16 @@ MODELS: dict[str, tuple[serve.Deployment, str]] = {
 
 def build_app(args: AppArgs) -> Application:
     """The ingress over the graphs of every kind of media, retrieval, recommendation, assets and jobs, as asked."""
-    column = _column(args)
+    alive = slicing.alive()
+    column = _sizes(args, alive)
     manifest = load_manifest()
     rows = args.rows(manifest)
     args.home_path.mkdir(parents=True, exist_ok=True)
     encoder = _model(args, column, rows, ENCODER)
     served = {task: _model(args, column, rows, task, encoder) for task in MODELS if task in rows and task != ENCODER}
     served = {ENCODER: encoder} | served
-    shards = [
-        _sized(FaissShard, "faiss_shard", column, suffix=str(i)).bind(_shard(args, rows, i)) for i in range(args.shards)
-    ]
+    shards = _shards(args, column, rows, args.shards)
+    leaving = [_shards(args, column, rows, count, leaving=True) for count in sorted(alive - {args.shards})]
     recommender = _sized(Recommender, "recommender", column).bind()
 
     places = Places(args.catalog_url, args.files_url, rows["cross_modal_embedding"].key)
@@ -113,7 +116,7 @@ def build_app(args: AppArgs) -> Application:
         health=HealthGraph(args.profile, models, asked, places),
         max_upload_bytes=args.max_upload_mb * 1024 * 1024,
     )
-    return _sized(Ingress, "ingress", column).bind(services)
+    return _sized(Ingress, "ingress", column).bind(services, shards, leaving)
 
 
 def _thresholds(encoder: Model) -> Thresholds:
@@ -123,16 +126,30 @@ def _thresholds(encoder: Model) -> Thresholds:
     return REPORT if of_report else {}
 
 
-def _column(args: AppArgs) -> Column:
-    table = load_resources()
-    if args.resources == "auto":
-        gpus = ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else 0
-        return table.gpu if gpus else table.cpu
-    return table.gpu if args.resources == "gpu" else table.cpu
+@dataclass(frozen=True)
+class Sizes:
+    """A column of the resource table, and what no replica takes once those shards are there that are to come."""
+
+    deployments: dict[str, Resources]
+    free_cpus: float
+    free_gpus: float
+
+
+def _sizes(args: AppArgs, alive: set[int]) -> Sizes:
+    table, running = load_resources(), ray.is_initialized()
+    gpus = ray.cluster_resources().get("GPU", 0) if running else 0
+    rows = (table.gpu if args.resources == "gpu" or (args.resources == "auto" and gpus) else table.cpu).deployments
+    free, coming = ray.available_resources() if running else {}, 0 if args.shards in alive else args.shards
+    taken = coming * rows["faiss_shard"].min_replicas
+    return Sizes(
+        rows,
+        free.get("CPU", 0) - taken * rows["faiss_shard"].num_cpus,
+        free.get("GPU", 0) - taken * rows["faiss_shard"].num_gpus,
+    )
 
 
 def _model(
-    args: AppArgs, column: Column, rows: dict[str, Model], task: str, encoder: Application | None = None
+    args: AppArgs, column: Sizes, rows: dict[str, Model], task: str, encoder: Application | None = None
 ) -> Application:
     """The deployment of a task's model; one that tells by words gets the encoder that reads them."""
     deployment, name = MODELS[task]
@@ -158,25 +175,42 @@ def _drawing(shape3d: Shape3dArgs) -> Drawing:
     return Drawing(MeshLimits(**limits), Rings(**rings), **sizes)
 
 
-def _shard(args: AppArgs, rows: dict[str, Any], number: int) -> ShardRecipe:
+def _shards(
+    args: AppArgs, column: Sizes, rows: dict[str, Any], count: int, *, leaving: bool = False
+) -> list[Application]:
+    """``count`` shards that hold everything; those that are leaving ask for no share, and end when nobody asks them."""
+    sized = _sized(FaissShard, "faiss_shard", column)
+    if leaving:
+        row = column.deployments["faiss_shard"]
+        scaling = {
+            "min_replicas": 0,
+            "max_replicas": row.max_replicas,
+            "target_ongoing_requests": row.target_ongoing_requests,
+            "downscale_to_zero_delay_s": slicing.LEAVES_AFTER_S,
+        }
+        sized = sized.options(ray_actor_options={"num_cpus": 0}, autoscaling_config=scaling)
+    named = [sized.options(name=f"{FaissShard.name}{slicing.suffix(i, count)}") for i in range(count)]
+    return [each.bind(_shard(args, rows, i, count)) for i, each in enumerate(named)]
+
+
+def _shard(args: AppArgs, rows: dict[str, Any], number: int, count: int) -> ShardRecipe:
     encoder = rows["cross_modal_embedding"]
-    return ShardRecipe(
-        args.catalog_url, encoder.key, encoder.clip.dim, number, args.shards, args.index, args.nprobe
-    )  # fmt: skip
+    return ShardRecipe(args.catalog_url, encoder.key, encoder.clip.dim, number, count, args.index, args.nprobe)
 
 
-def _sized(deployment: serve.Deployment, name: str, column: Column, suffix: str = "") -> serve.Deployment:
+def _sized(deployment: serve.Deployment, name: str, column: Sizes) -> serve.Deployment:
     """``deployment`` with its row of the resource table."""
     row = column.deployments[name]
     sizes = {"max_batch_size": row.max_batch_size, "max_queue": row.max_queue} if row.max_batch_size else None
     return deployment.options(
-        name=deployment.name + suffix,
         ray_actor_options={"num_cpus": row.num_cpus, "num_gpus": row.num_gpus},
         autoscaling_config={
             "min_replicas": row.min_replicas,
             "max_replicas": row.max_replicas,
             "target_ongoing_requests": row.target_ongoing_requests,
         },
+        # Where there is no room for a replica beside the one that it replaces, Serve would wait for it for ever.
+        max_surge_percent=100 if row.num_cpus <= column.free_cpus and row.num_gpus <= column.free_gpus else 0,
         max_ongoing_requests=row.max_ongoing_requests,
         max_queued_requests=row.max_queue,
         user_config=sizes,

@@ -22,6 +22,7 @@ from serve_app.models.manifest import Manifest, ManifestError, Model, UniqueKeys
 DEPLOYMENTS = (
     "ingress",
     "clip_encoder",
+    "sentence_encoder",
     "object_detector",
     "face_detector",
     "face_descriptor",

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from serve_app.models.dlib_checkpoint import DIM, SIDE, Block, Convolution, DlibFace, read_dlib_face
 from serve_app.models.manifest import Descriptor, UnusableFile
+from serve_app.models.onnx_nodes import Nodes
 
 INPUT, OUTPUT = "faces", "vectors"
 """Names in the ONNX file."""
@@ -54,41 +53,17 @@ def export_dlib_face(face: DlibFace, path: Path) -> None:
         features, side = graph.block(features, block, side)
     pooled = graph.add("Flatten", [graph.add("GlobalAveragePool", [features])])
     graph.add("MatMul", [pooled, graph.constant(face.projection)], output=OUTPUT)
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "dlib_face",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", DIM])],
-            graph.constants,
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
+    graph.save(
+        path,
+        "dlib_face",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", DIM])],
+        opset=OPSET,
         ir_version=IR_VERSION,
     )
-    onnx.checker.check_model(model, full_check=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, path)
 
 
-class _Graph:
-    """Nodes and constants in the order they were added; what is added gives the name of its output."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def add(self, operator: str, inputs: list[str], *, output: str = "", **attributes: list[int]) -> str:
-        output = output or f"{operator}_{len(self.nodes)}"
-        node = helper.make_node(operator, inputs, [output])
-        node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
-        self.nodes.append(node)
-        return output
-
-    def constant(self, values: NDArray[np.generic]) -> str:
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
+class _Graph(Nodes):
     def relu(self, features: str) -> str:
         return self.add("Relu", [features])
 

@@ -2,9 +2,9 @@
 
 A row says what the weights are, under which licence they come, where they are fetched and how a picture is prepared
 for them. Logical file names are the words the domains look up in :meth:`serve_app.models.store.Store.locate`:
-encoders have ``image``, ``text`` and ``tokenizer``; detectors, classifiers, face descriptors and networks for clips
-have ``weights`` (the last may have ``half`` too, for GPUs); MTCNN has ``pnet``, ``rnet``, ``onet``. The sections are
-described in :mod:`serve_app.models.sections`.
+encoders have ``image``, ``text`` and ``tokenizer``, those of texts alone ``weights`` and ``tokenizer``; detectors,
+classifiers, face descriptors and networks for clips have ``weights`` (the last may have ``half`` too, for GPUs); MTCNN
+has ``pnet``, ``rnet``, ``onet``. The sections are described in :mod:`serve_app.models.sections`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from serve_app.models.sections import (
     Meme,
     Prompts,
     Row,
+    Sentence,
     Video,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "Meme",
     "Model",
     "Prompts",
+    "Sentence",
     "UniqueKeys",
     "UnusableFile",
     "Video",
@@ -55,7 +57,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_l
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
 Task = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Conversion = Literal["open_clip", "slowfast", "inception_resnet", "resnet50_faces", "dlib_face", "coca", "tfjs"]
+Conversion = Literal[
+    "open_clip", "slowfast", "inception_resnet", "resnet50_faces", "dlib_face", "coca", "tfjs", "sentence_bert"
+]
 
 ADDRESS = r"^(https://[^\s/]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?)/\S+$"
 """Weights come over https; plain http only from this machine itself."""
@@ -145,6 +149,7 @@ class Model(Row):
     caption: Caption | None = None
     meme: Meme | None = None
     descriptor: Descriptor | None = None
+    sentence: Sentence | None = None
 
     @property
     def key(self) -> str:
@@ -184,6 +189,8 @@ class Model(Row):
             raise ValueError(f"two files have the same name on disk: {sorted(names)}")
         if self.task == "cross_modal_embedding":
             self._whole_encoder()
+        if self.task == "text_embedding":
+            self._whole_sentences()
         if self.task == "captioning":
             self._whole_captioner()
         if self.task in HEADS:
@@ -238,6 +245,13 @@ class Model(Row):
             raise ValueError(f"captioning needs a caption section and files {list(ENCODER_FILES)}")
         if self.convert == "coca" and (self.caption.architecture is None or "checkpoint" not in self.files):
             raise ValueError("convert coca needs caption.architecture and a file checkpoint")
+
+    def _whole_sentences(self) -> None:
+        missing = [file for file in ("weights", "tokenizer") if file not in self.files]
+        if self.sentence is None or missing:
+            raise ValueError("text_embedding needs a sentence section and files ['weights', 'tokenizer']")
+        if self.convert == "sentence_bert" and any(file not in self.files for file in ("checkpoint", "config")):
+            raise ValueError("convert sentence_bert needs files checkpoint and config")
 
     def _whole_encoder(self) -> None:
         missing = [file for file in ENCODER_FILES if file not in self.files]

@@ -267,6 +267,10 @@ def _convert(store: Store, model: Model, scratch: Path) -> None:
         from serve_app.models.dlib_face import convert_dlib_face
 
         convert_dlib_face(sources, model.descriptor, scratch)
+    elif model.convert == "sentence_bert" and model.sentence:
+        from serve_app.models.sentence_bert import convert_sentence_bert
+
+        convert_sentence_bert(sources, model.sentence, scratch)
     elif model.convert and model.descriptor:
         from serve_app.models.face_checkpoints import convert_face
 

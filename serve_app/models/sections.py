@@ -44,6 +44,13 @@ class Clip(Row):
     pretrained_tag: str | None = None
 
 
+class Sentence(Row):
+    """How texts are prepared for an encoder of texts alone: what follows after ``max_tokens`` is not read."""
+
+    max_tokens: Annotated[int, Field(ge=4, le=8192)]
+    dim: Annotated[int, Field(gt=0, le=8192)]
+
+
 class Caption(Clip):
     """A network that says a sentence about a picture, prepared as for an encoder; ``dim`` is the width of its tokens.
 

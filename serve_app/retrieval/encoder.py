@@ -24,12 +24,13 @@ from serve_app.retrieval.hits import Floats
 
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Control characters, and halves of surrogate pairs, which JSON can carry and no tokenizer takes."""
-_MAX_CHARACTERS = 200_000
+MAX_CHARACTERS = 200_000
+"""Of a text; what follows is not read."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids int64 [context_length], and whether the text was longer than the tower can read."""
+    """Token ids int64 [L], and whether the text was longer than the encoder can read."""
 
     ids: NDArray[np.int64]
     truncated: bool
@@ -69,16 +70,21 @@ class TextTower:
 
         Raises ``Problem("bad_request")`` for a text without a visible character.
         """
-        cleaned = _UNREADABLE.sub(" ", text[:_MAX_CHARACTERS]).strip()
-        if not cleaned:
-            raise Problem("bad_request", "the text is empty")
-        encoding = self._tokenizer.encode(cleaned)
-        truncated = bool(encoding.overflowing) or len(text) > _MAX_CHARACTERS
+        encoding = self._tokenizer.encode(readable(text))
+        truncated = bool(encoding.overflowing) or len(text) > MAX_CHARACTERS
         return Tokens(np.asarray(encoding.ids, np.int64), truncated)
 
     def run(self, batch: Sequence[NDArray[np.int64]]) -> Floats:
         """Embed a batch of token rows to float32 [N, D]."""
         return _embed(self._session, "tokens", np.stack(batch))
+
+
+def readable(text: str) -> str:
+    """The beginning of a text as a tokenizer takes it; ``Problem("bad_request")`` where nothing is to be seen."""
+    cleaned = _UNREADABLE.sub(" ", text[:MAX_CHARACTERS]).strip()
+    if not cleaned:
+        raise Problem("bad_request", "the text is empty")
+    return cleaned
 
 
 def _embed(session: InferenceSession, name: str, batch: NDArray[np.generic]) -> Floats:
