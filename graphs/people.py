@@ -21,7 +21,7 @@ from serve_app import catalog
 from serve_app.annotation.labels import FoundFace
 from serve_app.annotation.people import UNKNOWN, Floats, Gallery, Named
 from serve_app.catalog import Asset, Catalog, KeptCrop, NewFace, Renamed, SeenFace
-from serve_app.catalog.vectors import chunks
+from serve_app.catalog.vector_rows import chunks
 from serve_app.errors import Problem
 from serve_app.media import images
 from serve_app.models.manifest import Descriptor, Model

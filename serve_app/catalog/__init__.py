@@ -6,7 +6,8 @@ block; asynchronous callers use a thread. What a call has answered survives the 
 
 from __future__ import annotations
 
-from serve_app.catalog.annotations import Annotations
+from serve_app.catalog.additions import Addition
+from serve_app.catalog.annotations import Annotations, Answer
 from serve_app.catalog.assets import Assets
 from serve_app.catalog.checks import validate_id
 from serve_app.catalog.contents import Contents
@@ -23,6 +24,7 @@ from serve_app.catalog.rows import (
     STAGES,
     Appearance,
     Asset,
+    ChangePage,
     Content,
     ContentAdded,
     FaceHit,
@@ -42,18 +44,25 @@ from serve_app.catalog.rows import (
     Renamed,
     Rendition,
     SeenFace,
+    Served,
     Stage,
+    State,
     Tag,
-    VectorChange,
+    TaskModels,
 )
-from serve_app.catalog.vectors import Key, Vectors
+from serve_app.catalog.settings import Settings
+from serve_app.catalog.vector_rows import Key
+from serve_app.catalog.vectors import Vectors
 
 __all__ = [
     "KINDS",
     "STAGES",
+    "Addition",
+    "Answer",
     "Appearance",
     "Asset",
     "Catalog",
+    "ChangePage",
     "Content",
     "ContentAdded",
     "FaceHit",
@@ -77,9 +86,12 @@ __all__ = [
     "Renamed",
     "Rendition",
     "SeenFace",
+    "Served",
+    "Settings",
     "Stage",
+    "State",
     "Tag",
-    "VectorChange",
+    "TaskModels",
     "parse_filter",
     "validate_id",
 ]
@@ -97,6 +109,7 @@ class Catalog:
         self.people = People(database, clock)
         self.faces = Faces(database)
         self.renditions = Renditions(database, clock)
+        self.settings = Settings(database)
         self.jobs = Jobs(database, clock)
 
     @classmethod

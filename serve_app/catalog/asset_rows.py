@@ -20,8 +20,11 @@ def insert_assets(
     news: Sequence[NewAsset],
     now: datetime,
     done: Mapping[StageName, StageState] | None = None,
-) -> None:
-    """Insert assets, each with its ``id``, and their stages ("pending" but for ``done``), inside an ordered write."""
+) -> range:
+    """Insert assets, each with its ``id``, and their stages ("pending" but for ``done``), inside an ordered write.
+
+    Gives their ordinals.
+    """
     states: dict[StageName, StageState] = {stage: (done or {}).get(stage, "pending") for stage in STAGES}
     more = {"state": derive_state(states), "created_at": now}
     ordinals = next_numbers(connection, "ordinal", len(news))
@@ -32,6 +35,7 @@ def insert_assets(
     connection.execute(insert(assets), rows)
     steps = [{"asset_id": new.id, "stage": stage, "state": state} for new in news for stage, state in states.items()]
     connection.execute(insert(stages), steps)
+    return ordinals
 
 
 def known_id(asset_id: str) -> str:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import uuid
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select
+from sqlalchemy import Connection, Row, Select, delete, select
 
 from serve_app.catalog import contents, jobs, renditions
-from serve_app.catalog.asset_rows import insert_assets, known_id, missing, taken
-from serve_app.catalog.checks import clean_error, validate_asset_id, validate_id, validate_limit, validate_text
+from serve_app.catalog.additions import Addition, add_all, check
+from serve_app.catalog.asset_rows import known_id, missing
+from serve_app.catalog.checks import clean_error, validate_id, validate_limit, validate_text
 from serve_app.catalog.cursors import decode_cursor, encode_cursor
 from serve_app.catalog.engine import Clock, Database
 from serve_app.catalog.filters import Filter
 from serve_app.catalog.rows import KINDS, STAGES, Asset, NewAsset, Page, Stage, StageName, StageState
-from serve_app.catalog.schema import assets, idempotency, stages
+from serve_app.catalog.schema import assets, stages
 from serve_app.catalog.stages import write_stages
+from serve_app.catalog.vector_rows import IDS_A_QUERY, chunks
 from serve_app.errors import Problem
 
 
@@ -41,33 +39,31 @@ class Assets:
         Raises Problem("conflict") when the id has another owner or other bytes, or the key was used for another
         request; Problem("bad_request") for an id, owner or text that cannot be kept.
         """
-        _check(new)
-        if idempotency_key is not None:
-            validate_id(idempotency_key, "idempotency key")
-        asset_id = uuid.uuid4().hex if new.id is None else new.id
+        (outcome,) = self.add_many([Addition(new, idempotency_key, job_kind)])
+        if isinstance(outcome, Problem):
+            raise outcome
+        return outcome
 
-        def work(connection: Connection) -> tuple[Asset, bool]:
-            replayed = _replayed(connection, new, idempotency_key)
-            if replayed is not None:
-                return _load(connection, replayed), False
-            created = self._add(connection, new, asset_id, job_kind)
-            if idempotency_key is not None:
-                row = {"owner": new.owner, "key": idempotency_key, "fingerprint": _fingerprint(new)}
-                connection.execute(insert(idempotency).values(**row, asset_id=asset_id, created_at=self._clock()))
-            return _load(connection, asset_id), created
+    def add_many(self, additions: Sequence[Addition]) -> list[tuple[Asset, bool] | Problem]:
+        """Like ``add`` for each, in one transaction; an outcome each, in their order.
 
-        return self._database.write(work, ordered=True)
+        One that ``add`` refuses is its own Problem and takes nothing from the others.
+        """
+        refused: dict[int, Problem] = {}
+        for place, addition in enumerate(additions):
+            try:
+                check(addition)
+            except Problem as problem:
+                refused[place] = problem
+        fit = [addition for place, addition in enumerate(additions) if place not in refused]
 
-    def _add(self, connection: Connection, new: NewAsset, asset_id: str, job_kind: str) -> bool:
-        present = connection.execute(select(assets.c.owner, assets.c.sha256).where(assets.c.id == asset_id)).first()
-        if present is not None:
-            if present.owner != new.owner or present.sha256 != new.sha256:
-                raise taken(asset_id)
-            return False
-        insert_assets(connection, [replace(new, id=asset_id)], self._clock())
-        contents.insert_of_asset(connection, new, asset_id)
-        jobs.enqueue(connection, job_kind, asset_id, {}, self._clock())
-        return True
+        def work(connection: Connection) -> list[tuple[Asset, bool] | Problem]:
+            outcomes = add_all(connection, fit, self._clock())
+            loaded = _load_many(connection, {one[0] for one in outcomes if not isinstance(one, Problem)})
+            return [one if isinstance(one, Problem) else (loaded[one[0]], one[1]) for one in outcomes]
+
+        added = iter(self._database.write(work, ordered=True) if fit else [])
+        return [refused[place] if place in refused else next(added) for place in range(len(additions))]
 
     def get(self, asset_id: str) -> Asset:
         """The asset, or Problem("not_found")."""
@@ -133,39 +129,19 @@ class Assets:
         return self._database.write(work)
 
 
-def _check(new: NewAsset) -> None:
-    validate_id(new.owner, "owner")
-    if new.id is not None:
-        validate_asset_id(new.id)
-    if new.description is not None:
-        validate_text(new.description, "description")
-    if new.kind not in KINDS:
-        raise ValueError(f"unknown kind {new.kind!r}")
-
-
-def _fingerprint(new: NewAsset) -> str:
-    request = [new.id, new.kind, new.media_type, new.sha256, new.description or None]
-    return hashlib.sha256(json.dumps(request).encode()).hexdigest()
-
-
-def _replayed(connection: Connection, new: NewAsset, key: str | None) -> str | None:
-    """The id that the same request got before under this key, None for a new key."""
-    if key is None:
-        return None
-    here = (idempotency.c.owner == new.owner) & (idempotency.c.key == key)
-    row = connection.execute(select(idempotency.c.fingerprint, idempotency.c.asset_id).where(here)).first()
-    if row is None:
-        return None
-    if row.fingerprint != _fingerprint(new):
-        raise Problem("conflict", "this idempotency key was used for another request")
-    return str(row.asset_id)
-
-
 def _load(connection: Connection, asset_id: str) -> Asset:
     row = connection.execute(select(assets).where(assets.c.id == asset_id)).first()
     if row is None:
         raise missing(asset_id)
     return _with_stages(connection, [row])[0]
+
+
+def _load_many(connection: Connection, ids: Iterable[str]) -> dict[str, Asset]:
+    found: dict[str, Asset] = {}
+    for some in chunks(sorted(ids), IDS_A_QUERY):
+        rows = connection.execute(select(assets).where(assets.c.id.in_(some))).all()
+        found |= {asset.id: asset for asset in _with_stages(connection, rows)}
+    return found
 
 
 def _with_stages(connection: Connection, rows: Sequence[Row[Any]]) -> list[Asset]:

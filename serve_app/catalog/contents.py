@@ -14,14 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
-from serve_app.catalog import parts, renditions, vectors
+from serve_app.catalog import parts, renditions
 from serve_app.catalog.asset_rows import insert_assets, known_id, missing, taken
 from serve_app.catalog.checks import validate_asset_id, validate_id
 from serve_app.catalog.engine import Clock, Database, next_number, next_numbers
 from serve_app.catalog.rows import Content, ContentAdded, Moment, NewAsset, NewContent, StageName, StageState
 from serve_app.catalog.schema import answers, assets, contents, tags
 from serve_app.catalog.stages import write_stages
-from serve_app.catalog.vectors import IDS_A_QUERY, Key
+from serve_app.catalog.vector_rows import (
+    IDS_A_QUERY,
+    Key,
+    any_stored,
+    chunks,
+    pack,
+    release,
+    store,
+    store_new,
+    touch,
+    touch_assets,
+)
+from serve_app.catalog.word_rows import forget_content
 from serve_app.errors import Problem
 
 # A content posted straight to the index is searchable at once; nobody asked for more.
@@ -52,13 +64,13 @@ class Contents:
 
     def add_many(self, items: Iterable[tuple[NewContent, NDArray[np.float32]]], revision: str) -> list[ContentAdded]:
         """Like ``add`` for each item, in one transaction: all or none. Fast where ids and contents are all new."""
-        checked = [(new, vectors.pack(vector)) for new, vector in items]
+        checked = [(new, pack(vector)) for new, vector in items]
         for new, _ in checked:
             validate_asset_id(new.asset_id)
             validate_id(new.owner, "owner")
 
         def work(connection: Connection) -> list[ContentAdded]:
-            if len(checked) > 1 and _all_new(connection, [new for new, _ in checked], revision):
+            if len(checked) > 1 and _all_new(connection, [new for new, _ in checked]):
                 return self._add_new(connection, checked, revision)
             return [self._add(connection, new, data, revision) for new, data in checked]
 
@@ -110,7 +122,7 @@ class Contents:
         columns = ("asset_id", "modality", "owner", "sha256", "file")
         rows = [{name: getattr(new, name) for name in columns} for new, _ in items]
         connection.execute(insert(contents), [row | {"ordinal": n} for row, n in zip(rows, ordinals, strict=True)])
-        seqs = vectors.store_new(connection, [(_key(new), data) for new, data in items], revision)
+        seqs = store_new(connection, [(_key(new), data) for new, data in items], revision)
         return [ContentAdded(new.asset_id, True, seq, ()) for (new, _), seq in zip(items, seqs, strict=True)]
 
     def _add(self, connection: Connection, new: NewContent, data: bytes, revision: str) -> ContentAdded:
@@ -123,56 +135,52 @@ class Contents:
         present = connection.execute(select(contents).where(here)).first()
         obsolete: set[str] = set()
         if present is None:
-            _insert(connection, new.asset_id, new.modality, new.owner, new.sha256, file=new.file)
+            row = {"asset_id": new.asset_id, "modality": new.modality, "owner": new.owner, "sha256": new.sha256}
+            ordinal = next_number(connection, "ordinal")
+            connection.execute(insert(contents).values(**row, file=new.file, ordinal=ordinal))
+            touch(connection, [_key(new)])
         elif present.sha256 == new.sha256:
             connection.execute(update(contents).where(here).values(ordinal=next_number(connection, "ordinal")))
             obsolete = {new.file}
         else:
             obsolete = _replace(connection, asset, present, new)
-        seq = vectors.store(connection, _key(new), revision, data)
+        seq = store(connection, _key(new), revision, data)
         return ContentAdded(new.asset_id, present is None, seq, tuple(sorted(obsolete)))
 
 
-def _all_new(connection: Connection, news: Sequence[NewContent], revision: str) -> bool:
+def _all_new(connection: Connection, news: Sequence[NewContent]) -> bool:
     ids = [new.asset_id for new in news]
     keys = [_key(new) for new in news]
     if len(set(ids)) < len(ids) or len(set(keys)) < len(keys):
         return False
-    for some in vectors.chunks(ids, IDS_A_QUERY):
+    for some in chunks(ids, IDS_A_QUERY):
         query = select(assets.c.id).where(assets.c.id.in_(some)).limit(1)
         if connection.execute(query).first() is not None:
             return False
-    return not vectors.any_stored(connection, keys, revision)
+    return not any_stored(connection, keys)
 
 
-def insert_of_asset(connection: Connection, new: NewAsset, asset_id: str) -> None:
-    """Insert the contents that follow from a new asset."""
-    if new.kind in ("text", "image"):
-        _insert(connection, asset_id, new.kind, new.owner, new.sha256, file=new.file)
-    if new.kind != "text" and new.description:
-        digest = hashlib.sha256(new.description.encode()).hexdigest()
-        _insert(connection, asset_id, "text", new.owner, digest, text=new.description)
+def insert_of_assets(connection: Connection, news: Sequence[NewAsset]) -> None:
+    """Insert the contents that follow from new assets, each with its ``id``."""
+    rows: list[dict[str, Any]] = []
+    for new in news:
+        common = {"asset_id": new.id, "owner": new.owner}
+        if new.kind in ("text", "image"):
+            rows.append(common | {"modality": new.kind, "sha256": new.sha256, "file": new.file, "text": None})
+        if new.kind != "text" and new.description:
+            digest = hashlib.sha256(new.description.encode()).hexdigest()
+            rows.append(common | {"modality": "text", "sha256": digest, "file": None, "text": new.description})
+    if rows:
+        ordinals = next_numbers(connection, "ordinal", len(rows))
+        connection.execute(insert(contents), [row | {"ordinal": n} for row, n in zip(rows, ordinals, strict=True)])
+        touch(connection, [Key(row["owner"], row["modality"], row["sha256"]) for row in rows])
 
 
 def remove_of_asset(connection: Connection, asset_id: str) -> list[str]:
-    """Delete the contents of an asset and tombstone the vectors nobody else refers to. Gives the contents' files."""
+    """Delete the contents of an asset with the vectors nobody else refers to. Gives the contents' files."""
     rows = connection.execute(delete(contents).where(contents.c.asset_id == asset_id).returning(contents)).all()
-    vectors.tombstone_unreferenced(connection, [_key(row) for row in rows])
+    release(connection, [_key(row) for row in rows])
     return [row.file for row in rows if row.file is not None]
-
-
-def _insert(
-    connection: Connection,
-    asset_id: str,
-    modality: str,
-    owner: str,
-    sha256: str,
-    *,
-    file: str | None = None,
-    text: str | None = None,
-) -> None:
-    row = {"asset_id": asset_id, "modality": modality, "owner": owner, "sha256": sha256, "file": file, "text": text}
-    connection.execute(insert(contents).values(**row, ordinal=next_number(connection, "ordinal")))
 
 
 def _replace(connection: Connection, asset: Row[Any] | None, present: Row[Any], new: NewContent) -> set[str]:
@@ -181,7 +189,8 @@ def _replace(connection: Connection, asset: Row[Any] | None, present: Row[Any], 
     ordinal = next_number(connection, "ordinal")
     changed = {"sha256": new.sha256, "file": new.file, "text": None, "ordinal": ordinal}
     connection.execute(update(contents).where(here).values(changed))
-    vectors.tombstone_unreferenced(connection, [_key(present)])
+    release(connection, [_key(present)])
+    touch(connection, [_key(new)])
     obsolete = {present.file} - {None}
     if asset is not None and asset.kind == new.modality:
         obsolete.add(asset.file)
@@ -191,8 +200,10 @@ def _replace(connection: Connection, asset: Row[Any] | None, present: Row[Any], 
         values = {"media_type": new.media_type, "sha256": new.sha256, "bytes": new.bytes, "file": new.file}
         size = {"width": new.width, "height": new.height}
         connection.execute(update(assets).where(assets.c.id == new.asset_id).values(values | size))
-        for table in (answers, tags):
-            connection.execute(delete(table).where(table.c.asset_id == new.asset_id))
+        connection.execute(delete(answers).where(answers.c.asset_id == new.asset_id))
+        if connection.execute(delete(tags).where(tags.c.asset_id == new.asset_id)).rowcount:
+            touch_assets(connection, [new.asset_id])
+        forget_content(connection, [new.asset_id])
         write_stages(connection, new.asset_id, POSTED)
     return obsolete
 

@@ -50,6 +50,13 @@ class Database:
         with _as_problems(), self.engine.connect() as connection:
             yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A connection for reading one committed state by several statements, on Postgres too."""
+        isolation = {} if self.sqlite else {"isolation_level": "REPEATABLE READ"}
+        with _as_problems(), self.engine.connect().execution_options(**isolation) as connection:
+            yield connection
+
     def write(self, work: Callable[[Connection], T], *, ordered: bool = False) -> T:
         """Run ``work`` in one transaction and give its answer once that is on disk.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, Select, select, update
 
-from serve_app.catalog.annotations import tag_rows
+from serve_app.catalog.annotations import replace_tags, tag_rows
 from serve_app.catalog.checks import fold
 from serve_app.catalog.filters import PREFIX
 from serve_app.catalog.people_tree import UNKNOWN, Tree
@@ -61,15 +61,13 @@ def _rewrite(connection: Connection, asset_id: str, rename: Callable[[dict[str, 
     """Apply ``rename`` to each label of an asset's answer, and make its tags anew."""
     wanted = (answers.c.asset_id == asset_id) & (answers.c.task == TASK)
     answer = connection.execute(select(answers.c.result).where(wanted)).scalar()
-    connection.execute(delete(tags).where(tags.c.asset_id == asset_id, tags.c.task == TASK))
     if answer is None:
-        return
+        return replace_tags(connection, asset_id, TASK, [])
     for label in answer.get("labels", []):
         rename(label)
     connection.execute(update(answers).where(wanted).values(result=answer))
     found = [Tag(TAG, each["label"], each["confidence"], answer.get("model")) for each in answer.get("labels", [])]
-    if rows := tag_rows(asset_id, TASK, found):
-        connection.execute(insert(tags), rows)
+    replace_tags(connection, asset_id, TASK, tag_rows(asset_id, TASK, found))
 
 
 def _rename(label: dict[str, Any], name: str | None, confidence: float | None) -> None:

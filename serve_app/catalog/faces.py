@@ -21,7 +21,7 @@ from serve_app.catalog.face_answers import forget, retell, tagged
 from serve_app.catalog.people_tree import Tree
 from serve_app.catalog.rows import Appearance, FaceHit, Renamed, SeenFace
 from serve_app.catalog.schema import asset_faces, assets
-from serve_app.catalog.vectors import chunks, pack, unpack
+from serve_app.catalog.vector_rows import chunks, pack, unpack
 
 ROWS_A_STEP = 5_000
 """Vectors that a search holds at once."""

@@ -228,6 +228,13 @@ def enqueue(
     return job_id
 
 
+def enqueue_many(connection: Connection, wanted: Sequence[tuple[str, str | None]], now: datetime) -> None:
+    """Insert queued jobs, a kind and an asset each."""
+    fresh = {"payload": {}, "created_at": now, "state": "queued", "attempts": 0, "progress": 0.0}
+    rows = [fresh | {"id": uuid.uuid4().hex, "kind": kind, "asset_id": asset_id} for kind, asset_id in wanted]
+    connection.execute(insert(jobs), rows)
+
+
 def cancel_of_asset(connection: Connection, asset_id: str, now: datetime) -> None:
     """Cancel the jobs of an asset that is about to go, so its stages are let be."""
     _cancel(connection, jobs.c.asset_id == asset_id, now)

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, delete, insert, select
 
-from serve_app.catalog import vectors
 from serve_app.catalog.engine import next_numbers
 from serve_app.catalog.rows import Content, Moment
 from serve_app.catalog.schema import contents
+from serve_app.catalog.vector_rows import Key, release, touch
 
 Parted = Literal["video", "shape3d"]
 PARTED: tuple[Parted, ...] = ("video", "shape3d")
@@ -56,7 +56,7 @@ def of_views(keys: Sequence[str]) -> list[Part]:
 def replace(connection: Connection, asset: Row[Any], modality: Parted, parts: Sequence[Part]) -> list[Content]:
     """Put ``parts`` in place of those of ``asset``, inside an ordered write; what is the same already stays as it is.
 
-    The vectors of parts that nobody has any more become tombstones.
+    The vectors of parts that nobody has any more become tombstones; those of parts that others have too are touched.
     """
     wanted = [_facts(asset, number, part) for number, part in enumerate(parts)]
     present = _load(connection, asset.id, modality)
@@ -68,8 +68,11 @@ def replace(connection: Connection, asset: Row[Any], modality: Parted, parts: Se
         ordinals = next_numbers(connection, "ordinal", len(wanted))
         rows = [whose | facts | {"ordinal": ordinal} for facts, ordinal in zip(wanted, ordinals, strict=True)]
         connection.execute(insert(contents), rows)
-    vectors.tombstone_unreferenced(connection, [vectors.Key(old.owner, old.modality, old.sha256) for old in present])
-    return _load(connection, asset.id, modality)
+    replaced = _load(connection, asset.id, modality)
+    before, now = ({Key(one.owner, one.modality, one.sha256) for one in some} for some in (present, replaced))
+    release(connection, before - now)
+    touch(connection, now - before)
+    return replaced
 
 
 def _facts(asset: Row[Any], number: int, part: Part) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from serve_app.catalog.face_answers import tagged
 from serve_app.catalog.people_tree import VERSION, Node, Tree, changed, unknown_person, valid_name
 from serve_app.catalog.rows import KeptCrop, Known, NewFace, Page, Person, PersonFace, PersonRow
 from serve_app.catalog.schema import asset_faces, counters, face_vectors, people, person_faces
-from serve_app.catalog.vectors import pack, unpack
+from serve_app.catalog.vector_rows import pack, unpack
 from serve_app.errors import Problem
 
 MAX_PEOPLE = 10_000

@@ -163,14 +163,62 @@ class ContentAdded:
 
 
 @dataclass(frozen=True)
-class VectorChange:
-    """A vector that came or went at ``seq``; ``vector`` is float32 [D], or None for a tombstone."""
+class ChangePage:
+    """Changes of the vector log in columns, in the order of ``seq``: N vectors, their E entries, T labels of these.
 
-    seq: int
-    vid: int
-    owner: str
-    modality: Modality
-    vector: NDArray[np.float32] | None
+    A live vector has an entry for each asset that it stands for, a deleted one has none.
+    """
+
+    last_seq: int
+    """That of the last of the N; where there is none, that after which the page was asked for."""
+    complete: bool
+    """Nothing followed when the page was read; a full page does not know and says no."""
+    vids: NDArray[np.int64]
+    owners: list[str]
+    modalities: list[str]
+    vectors: list[bytes | None]
+    """Float32 little-endian; None: deleted."""
+    seqs: NDArray[np.int64]
+    entry_rows: NDArray[np.int32]
+    """[E] which of the N, ascending."""
+    assets: NDArray[np.int64]
+    """[E] ``ordinal`` of the assets."""
+    kinds: list[str]
+    created: NDArray[np.float64]
+    """[E] POSIX seconds."""
+    tag_entries: NDArray[np.int32]
+    """[T] which of the E, ascending."""
+    tag_names: list[str]
+    tag_values: list[str]
+    """[T] folded (``checks.fold``); labels and ``model:<name>``, never the sentences of ``caption`` and ``text``."""
+    confidences: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Served:
+    """The model whose vectors answer for a task, and the key under which they are kept."""
+
+    task: str
+    model: str
+    revision: str
+    dim: int
+
+
+@dataclass(frozen=True)
+class State:
+    """What a search has to know first: the last ``seq`` given, and what is served by task."""
+
+    head: int
+    served: dict[str, Served]
+
+
+@dataclass(frozen=True)
+class TaskModels:
+    """The models of a task: what is served, what was before, and what shall be once all is embedded with it."""
+
+    served: Served
+    previous: Served | None = None
+    wanted: Served | None = None
 
 
 @dataclass(frozen=True)

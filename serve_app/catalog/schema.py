@@ -113,6 +113,8 @@ contents = Table(
     CheckConstraint("(file IS NULL) <> (text IS NULL)", name="ck_contents_file_or_text"),
     Index("ix_contents_key", "owner", "modality", "sha256", "ordinal"),
     Index("ix_contents_ordinal", "ordinal"),
+    # An owner's latest, without a look at all that the owner ever posted.
+    Index("ix_contents_owner", "owner", "modality", "ordinal", "sha256"),
 )
 
 vectors = Table(
@@ -290,4 +292,54 @@ Index(
     asset_faces.c.asset_id,
     sqlite_where=asset_faces.c.stale,
     postgresql_where=asset_faces.c.stale,
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", JSON, nullable=False),
+)
+
+# What full-text search reads of an asset, as words between spaces; the migration makes an index over it of the
+# database's own kind: the virtual table ``words_index`` on SQLite, the column ``words.search`` on Postgres.
+words = Table(
+    "words",
+    metadata,
+    Column("ordinal", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    _of_asset(unique=True),
+    Column("description", Text),
+    Column("body", Text),
+    Column("caption", Text),
+    Column("text", Text),
+)
+
+interests = Table(
+    "interests",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    _of_asset(primary_key=True),
+    Column("position", Integer, nullable=False),
+    Index("ix_interests_asset", "asset_id"),
+)
+
+starters = Table(
+    "starters",
+    metadata,
+    Column("modality", String(8), primary_key=True),
+    Column("revision", Text, primary_key=True),
+    _of_asset(primary_key=True),
+    Column("position", Integer, nullable=False),
+    Index("ix_starters_asset", "asset_id"),
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("modality", String(8), primary_key=True),
+    Column("revision", Text, primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
 )

@@ -1,40 +1,38 @@
 """Vectors: the truth behind the indexes, and the stream of changes from which shards build theirs.
 
 A vector belongs to an (owner, modality, content hash, model revision), so the same content posted again by the same
-owner shares one. Its ``seq`` is new whenever it comes or goes; within one transaction's lock, so who has read up to
-``seq`` s never finds a smaller one later.
+owner shares one. Its ``seq`` is new whenever it comes or goes, or stands for other assets, or these have other labels;
+within one transaction's lock, so who has read up to ``seq`` s never finds a smaller one later.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
 
-from serve_app.catalog.engine import Database, next_number, next_numbers
+from serve_app.catalog.changes import read_page
+from serve_app.catalog.engine import Database
 from serve_app.catalog.filters import Filter
-from serve_app.catalog.rows import Content, FoundPart, Modality, VectorChange
-from serve_app.catalog.schema import assets, contents, counters, vectors
-
-T = TypeVar("T")
-
-IDS_A_QUERY = 10_000  # both databases bound the number of parameters
-KEYS_A_QUERY = 3_000
-
-
-@dataclass(frozen=True)
-class Key:
-    """What a vector stands for, whatever the model."""
-
-    owner: str
-    modality: Modality
-    sha256: str
+from serve_app.catalog.rows import ChangePage, Content, FoundPart, Modality, State
+from serve_app.catalog.schema import assets, contents, counters, settings, vectors
+from serve_app.catalog.settings import key_of_task, served_of
+from serve_app.catalog.vector_rows import (
+    IDS_A_QUERY,
+    Key,
+    any_stored,
+    chunks,
+    live,
+    of_row,
+    pack,
+    referred_keys,
+    same_key,
+    store,
+    store_new,
+)
 
 
 class Vectors:
@@ -57,7 +55,7 @@ class Vectors:
         packed = [(key, pack(vector)) for key, vector in items]
 
         def work(connection: Connection) -> list[int | None]:
-            referred = _referred(connection, [key for key, _ in packed])
+            referred = referred_keys(connection, {key for key, _ in packed})
             wanted = {key: data for key, data in packed if key in referred}
             if any_stored(connection, list(wanted), revision):
                 seqs = [store(connection, key, revision, data) for key, data in wanted.items()]
@@ -69,7 +67,7 @@ class Vectors:
         return self._database.write(work, ordered=True)
 
     def has(self, owner: str, modality: Modality, sha256: str, revision: str) -> bool:
-        query = select(vectors.c.vid).where(_row(Key(owner, modality, sha256), revision), vectors.c.data.is_not(None))
+        query = select(vectors.c.vid).where(of_row(Key(owner, modality, sha256), revision), vectors.c.data.is_not(None))
         with self._database.read() as connection:
             return connection.execute(query).first() is not None
 
@@ -78,30 +76,31 @@ class Vectors:
         with self._database.read() as connection:
             return int(connection.execute(select(counters.c.value).where(counters.c.name == "seq")).scalar_one())
 
-    def changes(self, revision: str, shard: int, shards: int, after: int, limit: int) -> list[VectorChange]:
+    def state(self) -> State:
+        """The head and what is served, in one query: a search begins with it."""
+        joined = counters.outerjoin(settings, settings.c.key.startswith(key_of_task("")))
+        query = select(counters.c.value, settings.c.key, settings.c.value.label("models"))
+        with self._database.read() as connection:
+            rows = connection.execute(query.select_from(joined).where(counters.c.name == "seq")).all()
+        models = {row.key: row.models for row in rows if row.key is not None}
+        return State(int(rows[0].value), served_of(models))
+
+    def changes(self, revision: str, shard: int, shards: int, after: int, limit: int) -> ChangePage:
         """At most ``limit`` changes of this revision and shard with ``seq`` above ``after``, in the order of ``seq``.
 
-        A vector that changed twice shows once, at its last change. Fewer than ``limit`` means that the end is reached.
+        A vector that changed twice shows once, at its last change. Three queries or little more, whatever ``limit``.
         """
         if not 0 <= shard < shards:
             raise ValueError(f"shard {shard} of {shards}")
-        v = vectors.c
-        query = select(v.seq, v.vid, v.owner, v.modality, v.data).where(v.revision == revision, v.seq > after)
-        if shards > 1:
-            query = query.where(v.shard_key % shards == shard)
-        with self._database.read() as connection:
-            rows = connection.execute(query.order_by(v.seq).limit(limit))
-            return [
-                VectorChange(seq, vid, owner, modality, None if data is None else unpack(data))
-                for seq, vid, owner, modality, data in rows
-            ]
+        with self._database.snapshot() as connection:
+            return read_page(connection, revision, shard, shards, after, limit)
 
     def latest_ids(self, vids: Iterable[int], filter: Filter | None = None) -> dict[int, str]:
         """For each vector the id of its latest asset (of those that fit ``filter``); vectors without one are left out.
 
         One query for each 10,000 vectors.
         """
-        ranked = select(vectors.c.vid, contents.c.asset_id, _place(contents.c.ordinal)).join(contents, _same_key())
+        ranked = select(vectors.c.vid, contents.c.asset_id, _place(contents.c.ordinal)).join(contents, same_key())
         if filter is not None:
             ranked = ranked.join(assets, assets.c.id == contents.c.asset_id).where(filter.condition())
         return dict(self._first(ranked, vids))
@@ -112,7 +111,7 @@ class Vectors:
         Vectors without one are left out. The latest asset is the one added last, whichever was annotated first.
         """
         columns = (vectors.c.vid, contents.c.asset_id, contents.c.part, contents.c.start_s, contents.c.end_s)
-        ranked = select(*columns, _place(assets.c.ordinal)).join(contents, _same_key())
+        ranked = select(*columns, _place(assets.c.ordinal)).join(contents, same_key())
         ranked = ranked.join(assets, assets.c.id == contents.c.asset_id)
         if filter is not None:
             ranked = ranked.where(filter.condition())
@@ -131,47 +130,71 @@ class Vectors:
         self, owner: str, modality: Modality, revision: str, limit: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The owner's vectors, the latest posted first: ids int64 [N] and float32 [N, D] (both empty without any)."""
-        query = (
-            select(vectors.c.vid, vectors.c.data)
-            .join(contents, _same_key())
-            .where(vectors.c.owner == owner, vectors.c.modality == modality, _live(revision))
-            .group_by(vectors.c.vid)
-            .order_by(func.max(contents.c.ordinal).desc())
-            .limit(limit)
-        )
+        posted = _latest_of_owner(owner, modality, revision).limit(limit).subquery()
+        joined = vectors.join(posted, and_(_is_of(owner, modality, revision), vectors.c.sha256 == posted.c.sha256))
+        query = select(vectors.c.vid, vectors.c.data).select_from(joined).order_by(posted.c.ordinal.desc())
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         vids = np.fromiter((row.vid for row in rows), np.int64, len(rows))
         matrix = np.frombuffer(b"".join(row.data for row in rows), "<f4")
         return vids, matrix.reshape(len(rows), -1) if rows else matrix.reshape(0, 0)
 
+    def gather(self, vids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors of ``vids`` in their order, float32 [N, D]; of one that is gone by now a row of NaN.
+
+        [N, 0] where none is left.
+        """
+        found: dict[int, bytes] = {}
+        wanted = [int(vid) for vid in vids]
+        with self._database.read() as connection:
+            for some in chunks(wanted, IDS_A_QUERY):
+                query = select(vectors.c.vid, vectors.c.data).where(vectors.c.vid.in_(some))
+                found.update((vid, data) for vid, data in connection.execute(query) if data is not None)
+        width = max(map(len, found.values()), default=0)
+        gone = np.full(width // 4, np.nan, "<f4").tobytes()
+        rows = np.frombuffer(b"".join(found.get(vid, gone) for vid in wanted), "<f4")
+        return rows.reshape(len(wanted), width // 4)
+
+    def seqs(self, vids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """When each of ``vids`` changed last, int64 [N] in their order; 0 for a number that no vector has."""
+        found: dict[int, int] = {}
+        wanted = [int(vid) for vid in vids]
+        with self._database.read() as connection:
+            for some in chunks(wanted, IDS_A_QUERY):
+                query = select(vectors.c.vid, vectors.c.seq).where(vectors.c.vid.in_(some))
+                found.update((vid, seq) for vid, seq in connection.execute(query))
+        return np.array([found.get(vid, 0) for vid in wanted], np.int64)
+
     def count(self, revision: str, modality: Modality, excluding_owner: str | None = None) -> int:
-        query = select(func.count()).select_from(vectors).where(_live(revision), vectors.c.modality == modality)
+        query = select(func.count()).select_from(vectors).where(live(revision), vectors.c.modality == modality)
         if excluding_owner is not None:
             query = query.where(vectors.c.owner != excluding_owner)
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def missing(self, revision: str, limit: int, after: int = 0) -> list[Content]:
-        """Contents without a vector of ``revision``, oldest first, one a vector to be made.
+    def missing(
+        self, revision: str, limit: int, after: int = 0, modalities: Sequence[Modality] | None = None
+    ) -> list[Content]:
+        """Contents (of ``modalities``) without a vector of ``revision``, oldest first, one a vector to be made.
 
         Go on with ``after`` = the last one's ``ordinal``, so that contents that cannot be embedded are passed over.
         """
-        twin = contents.alias("twin")
-        same = (twin.c.owner == contents.c.owner, twin.c.modality == contents.c.modality)
-        newer = exists().where(*same, twin.c.sha256 == contents.c.sha256, twin.c.ordinal > contents.c.ordinal)
-        query = (
-            select(contents)
-            .where(contents.c.ordinal > after, ~exists().where(_same_key(), _live(revision)), ~newer)
-            .order_by(contents.c.ordinal)
-            .limit(limit)
-        )
+        query = select(contents).where(contents.c.ordinal > after, *_without(revision, modalities), ~_newer_twin())
         with self._database.read() as connection:
-            return [Content(**row._mapping) for row in connection.execute(query)]
+            return [
+                Content(**row._mapping) for row in connection.execute(query.order_by(contents.c.ordinal).limit(limit))
+            ]
+
+    def missing_count(self, revision: str, modalities: Sequence[Modality] | None = None) -> int:
+        """How many vectors of ``revision`` are to be made."""
+        c = contents.c
+        keys = select(c.owner, c.modality, c.sha256).where(*_without(revision, modalities)).distinct().subquery()
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.count()).select_from(keys)).scalar_one())
 
     def missing_of_asset(self, asset_id: str, revision: str) -> list[Content]:
         """The contents of an asset that have no vector of ``revision``, in their order."""
-        without = ~exists().where(_same_key(), _live(revision))
+        without = ~exists().where(same_key(), live(revision))
         query = select(contents).where(contents.c.asset_id == asset_id, without).order_by(contents.c.ordinal)
         with self._database.read() as connection:
             return [Content(**row._mapping) for row in connection.execute(query)]
@@ -181,128 +204,40 @@ class Vectors:
         query = (
             select(vectors.c.vid)
             .distinct()
-            .join(contents, _same_key())
+            .join(contents, same_key())
             .join(assets, assets.c.id == contents.c.asset_id)
-            .where(vectors.c.modality == modality, _live(revision), filter.condition())
+            .where(vectors.c.modality == modality, live(revision), filter.condition())
             .order_by(vectors.c.vid)
         )
         with self._database.read() as connection:
             return np.fromiter(connection.execute(query).scalars(), np.int64)
 
 
-def pack(vector: NDArray[np.float32]) -> bytes:
-    """A vector as it is stored, float32 little-endian. ValueError unless it is finite and of one dimension."""
-    row = np.asarray(vector, dtype="<f4")
-    if row.ndim != 1 or not row.size or not np.isfinite(row).all():
-        raise ValueError(f"a vector is finite float32 [D], this one has shape {row.shape}")
-    return row.tobytes()
+def _latest_of_owner(owner: str, modality: Modality, revision: str) -> Select[Any]:
+    """The latest content of each live vector of the owner, newest first, along the index of an owner's contents."""
+    c, v = contents.c, vectors.c
+    embedded = select(v.vid).where(_is_of(owner, modality, revision), v.sha256 == c.sha256, v.data.is_not(None))
+    mine = select(c.sha256, c.ordinal).where(c.owner == owner, c.modality == modality)
+    return mine.where(embedded.exists(), ~_newer_twin()).order_by(c.ordinal.desc())
 
 
-def unpack(data: bytes) -> NDArray[np.float32]:
-    """The vector in ``data``, float32 [D], read-only."""
-    return np.frombuffer(data, "<f4")
-
-
-def store(connection: Connection, key: Key, revision: str, data: bytes) -> int:
-    """Insert the vector, or put it in place of its tombstone, inside an ordered write; gives its ``seq``."""
-    here = _row(key, revision)
-    present = connection.execute(select(vectors.c.seq, vectors.c.data.is_(None)).where(here)).first()
-    if present is not None and not present[1]:
-        return int(present.seq)
-    if present is None:
-        return store_new(connection, [(key, data)], revision)[0]
-    seq = next_number(connection, "seq")
-    connection.execute(update(vectors).where(here).values(seq=seq, data=data))
-    return seq
-
-
-def store_new(connection: Connection, items: Sequence[tuple[Key, bytes]], revision: str) -> range:
-    """Insert vectors whose keys are new, inside an ordered write; gives their ``seq``."""
-    if not items:
-        return range(0)
-    seqs = next_numbers(connection, "seq", len(items))
-    rows = [
-        vars(key) | {"revision": revision, "shard_key": _shard_key(key), "seq": seq, "data": data}
-        for (key, data), seq in zip(items, seqs, strict=True)
-    ]
-    connection.execute(insert(vectors), rows)
-    return seqs
-
-
-def any_stored(connection: Connection, keys: Sequence[Key], revision: str) -> bool:
-    """Whether one of ``keys`` has a vector or a tombstone of ``revision``."""
+def _is_of(owner: str, modality: Modality, revision: str) -> ColumnElement[bool]:
     v = vectors.c
-    wanted = [(key.owner, key.modality, key.sha256) for key in keys]
-    for chunk in chunks(wanted, KEYS_A_QUERY):
-        some = tuple_(v.owner, v.modality, v.sha256).in_(chunk)
-        if connection.execute(select(v.vid).where(v.revision == revision, some).limit(1)).first() is not None:
-            return True
-    return False
+    return and_(v.owner == owner, v.modality == modality, v.revision == revision)
 
 
-def tombstone_unreferenced(connection: Connection, keys: Sequence[Key]) -> None:
-    """Empty the vectors of ``keys``, of every revision, to which no content refers, inside an ordered write."""
-    v = vectors.c
-    vids: list[int] = []
-    # Two plain look-ups: for one that joins both, Postgres without statistics compares each row with each.
-    for owner, modality, hashes in _grouped(set(keys) - _referred(connection, keys)):
-        here = and_(v.owner == owner, v.modality == modality, v.sha256.in_(hashes), v.data.is_not(None))
-        vids += connection.execute(select(v.vid).where(here).order_by(v.vid)).scalars()
-    if not vids:
-        return
-    seqs = next_numbers(connection, "seq", len(vids))
-    emptied = update(vectors).where(v.vid == bindparam("dead")).values(seq=bindparam("next"), data=None)
-    connection.execute(emptied, [{"dead": vid, "next": seq} for vid, seq in zip(vids, seqs, strict=True)])
+def _newer_twin() -> ColumnElement[bool]:
+    """That another content of the same key was posted later than this one."""
+    c, twin = contents.c, contents.alias("twin")
+    same = (twin.c.owner == c.owner, twin.c.modality == c.modality, twin.c.sha256 == c.sha256)
+    return exists().where(*same, twin.c.ordinal > c.ordinal)
 
 
-def _shard_key(key: Key) -> int:
-    text = f"{key.owner}\0{key.modality}\0{key.sha256}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
-
-
-def _referred(connection: Connection, keys: Iterable[Key]) -> set[Key]:
-    """Those of ``keys`` to which a content refers."""
-    c = contents.c
-    found: set[Key] = set()
-    for owner, modality, hashes in _grouped(set(keys)):
-        query = select(c.sha256).where(c.owner == owner, c.modality == modality, c.sha256.in_(hashes))
-        found.update(Key(owner, modality, sha256) for sha256 in connection.execute(query).scalars())
-    return found
-
-
-def _grouped(keys: Iterable[Key]) -> Iterator[tuple[str, Modality, Sequence[str]]]:
-    """Owner, modality and some hashes at a time, no more than a query takes."""
-    groups: dict[tuple[str, Modality], list[str]] = defaultdict(list)
-    for key in keys:
-        groups[key.owner, key.modality].append(key.sha256)
-    for (owner, modality), hashes in groups.items():
-        for some in chunks(sorted(hashes), IDS_A_QUERY):
-            yield owner, modality, some
-
-
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """``items`` in pieces of at most ``size``."""
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _of_key(key: Key) -> ColumnElement[bool]:
-    v = vectors.c
-    return and_(v.owner == key.owner, v.modality == key.modality, v.sha256 == key.sha256)
-
-
-def _row(key: Key, revision: str) -> ColumnElement[bool]:
-    return and_(_of_key(key), vectors.c.revision == revision)
+def _without(revision: str, modalities: Sequence[Modality] | None) -> list[ColumnElement[bool]]:
+    some = [] if modalities is None else [contents.c.modality.in_(modalities)]
+    return [*some, ~exists().where(same_key(), live(revision))]
 
 
 def _place(ordinal: ColumnElement[int]) -> ColumnElement[int]:
     """Each row's place among those of its vector, the highest ``ordinal`` first."""
     return func.row_number().over(partition_by=vectors.c.vid, order_by=ordinal.desc()).label("place")
-
-
-def _live(revision: str) -> ColumnElement[bool]:
-    return and_(vectors.c.revision == revision, vectors.c.data.is_not(None))
-
-
-def _same_key() -> ColumnElement[bool]:
-    v, c = vectors.c, contents.c
-    return and_(c.owner == v.owner, c.modality == v.modality, c.sha256 == v.sha256)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.catalog import Catalog, NewAsset, NewContent, NewFace, Person
+from serve_app.catalog import Catalog, ChangePage, NewAsset, NewContent, NewFace, Person
 
 REVISION = "clip@1"
 FACE_MODEL = "faces@1"
+Labels = set[tuple[str, str, float]]
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -45,6 +47,38 @@ def face(seed: int) -> NewFace:
 
 def add_person(catalog: Catalog, name: str, *seeds: int) -> Person:
     return catalog.people.add(name, [face(seed) for seed in seeds], FACE_MODEL)[0]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of the log: ``vector`` is float32 [D] or None; the assets that it stands for by number, with labels."""
+
+    seq: int
+    vid: int
+    owner: str
+    modality: str
+    vector: NDArray[np.float32] | None
+    assets: dict[int, Labels] = field(default_factory=dict)
+
+
+def rows_of(page: ChangePage) -> list[Change]:
+    """A page of the log in rows."""
+    found: list[Change] = []
+    for place, data in enumerate(page.vectors):
+        one = None if data is None else np.frombuffer(data, "<f4")
+        whose = (page.owners[place], page.modalities[place])
+        found.append(Change(int(page.seqs[place]), int(page.vids[place]), *whose, one))
+    for row, asset in zip(page.entry_rows, page.assets, strict=True):
+        found[row].assets[int(asset)] = set()
+    for entry, *label, confidence in zip(
+        page.tag_entries, page.tag_names, page.tag_values, page.confidences, strict=True
+    ):
+        found[page.entry_rows[entry]].assets[int(page.assets[entry])].add((*label, float(confidence)))
+    return found
+
+
+def log(catalog: Catalog, revision: str = REVISION, after: int = 0) -> list[Change]:
+    return rows_of(catalog.vectors.changes(revision, 0, 1, after, 100_000))
 
 
 class Clock:

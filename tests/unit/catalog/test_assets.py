@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from catalog_samples import REVISION, Clock, picture, sha, vector
+from catalog_samples import REVISION, Clock, log, picture, sha, vector
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,7 +111,7 @@ def test_deleting_takes_everything_along(catalog: Catalog) -> None:
     assert job is not None
     assert catalog.jobs.get(job.id).state == "cancelled"
     assert catalog.annotations.tags_of("a") == []
-    assert [change.vector for change in catalog.vectors.changes(REVISION, 0, 1, 0, 10)] == [None]
+    assert [change.vector for change in log(catalog)] == [None]
     assert catalog.vectors.missing(REVISION, 10) == []
     assert catalog.assets.add(picture(owner="ben"))[1]  # the id is free again
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from catalog_samples import REVISION, start_worker
+from catalog_samples import REVISION, log, rows_of, start_worker
 
 from serve_app.catalog import Catalog
 
@@ -16,7 +16,7 @@ def test_a_reader_sees_every_seq_once_and_in_order(url: str) -> None:
     running = True
     while running:
         running = any(writer.poll() is None for writer in writers)
-        while found := catalog.vectors.changes(REVISION, 0, 1, seen[-1] if seen else 0, 7):
+        while found := rows_of(catalog.vectors.changes(REVISION, 0, 1, seen[-1] if seen else 0, 7)):
             seen += [change.seq for change in found]
     printed = {line for writer in writers for line in writer.communicate()[0].split()}
     assert [writer.returncode for writer in writers] == [0, 0]
@@ -35,7 +35,7 @@ def test_what_a_killed_process_had_acknowledged_is_there(url: str) -> None:
     # The last line may be cut in two by the kill; only whole lines were acknowledged to somebody.
     printed += [line.strip() for line in writer.communicate()[0].splitlines(keepends=True) if line.endswith("\n")]
     catalog = Catalog.open(url)
-    found = {change.vid for change in catalog.vectors.changes(REVISION, 0, 1, 0, 100_000) if change.vector is not None}
+    found = {change.vid for change in log(catalog) if change.vector is not None}
     searchable = set(catalog.vectors.latest_ids(found).values())
     assert set(printed) <= searchable
     assert {catalog.assets.get(asset_id).state for asset_id in printed} == {"ready"}

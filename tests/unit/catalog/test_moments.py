@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from catalog_samples import REVISION, picture, posted, sha, vector
+from catalog_samples import REVISION, log, picture, posted, sha, vector
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ def index(catalog: Catalog, *contents: Content) -> list[int | None]:
 
 def state(catalog: Catalog) -> dict[int, bool]:
     """Each vector, and whether it is alive."""
-    return {change.vid: change.vector is not None for change in catalog.vectors.changes(REVISION, 0, 1, 0, 10_000)}
+    return {change.vid: change.vector is not None for change in log(catalog)}
 
 
 def test_moments_are_parts_of_their_asset_with_times(catalog: Catalog) -> None:
@@ -78,7 +78,7 @@ def test_other_moments_keep_the_vectors_of_what_stays(catalog: Catalog) -> None:
     assert catalog.vectors.missing(REVISION, 10) == after[1:]
     assert list(state(catalog).values()) == [True, False, False]
     assert catalog.vectors.head() == head + 3, "two of this revision and one of the other"
-    assert catalog.vectors.changes("clip@2", 0, 1, 0, 9)[0].vector is None
+    assert log(catalog, "clip@2")[0].vector is None
     assert catalog.contents.put_moments("a", []) == []
     assert list(state(catalog).values()) == [False] * 3
 

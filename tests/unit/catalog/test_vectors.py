@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from catalog_samples import REVISION, picture, posted, sha, vector
+from catalog_samples import REVISION, Change, log, picture, posted, rows_of, sha, vector
 
-from serve_app.catalog import Catalog, Tag, VectorChange, parse_filter
-from serve_app.catalog.vectors import Key, _shard_key, pack
+from serve_app.catalog import Catalog, Tag, parse_filter
+from serve_app.catalog.vector_rows import Key, pack, shard_key
 from serve_app.errors import Problem
 
 
-def changes(catalog: Catalog, after: int = 0) -> list[VectorChange]:
-    return catalog.vectors.changes(REVISION, 0, 1, after, 1000)
-
-
 def latest(catalog: Catalog) -> dict[int, str]:
-    return catalog.vectors.latest_ids(change.vid for change in changes(catalog))
+    return catalog.vectors.latest_ids(change.vid for change in log(catalog))
 
 
 def test_a_vector_comes_back_bit_by_bit(catalog: Catalog) -> None:
     catalog.contents.add(posted("a"), vector(1, 512), REVISION)
-    (change,) = changes(catalog)
+    (change,) = log(catalog)
     assert (change.seq, change.owner, change.modality) == (catalog.vectors.head(), "anna", "image")
     assert change.vector is not None
     assert change.vector.dtype == np.float32
@@ -42,8 +38,8 @@ def test_the_same_content_of_an_owner_shares_one_vector_and_shows_the_latest_id(
     first = catalog.contents.add(posted("a"), vector(1), REVISION)
     second = catalog.contents.add(posted("b"), vector(1), REVISION)
     other = catalog.contents.add(posted("c", "ben"), vector(1), REVISION)
-    assert second.seq == first.seq < other.seq
-    mine, others = (change.vid for change in changes(catalog))
+    assert first.seq < second.seq < other.seq  # the vector stands for one more
+    mine, others = (change.vid for change in log(catalog))
     assert latest(catalog) == {mine: "b", others: "c"}
     catalog.contents.add(posted("a"), vector(1), REVISION)  # posted again: the latest again
     assert latest(catalog) == {mine: "a", others: "c"}
@@ -55,10 +51,11 @@ def test_deleting_shows_the_earlier_id_and_then_leaves_a_tombstone(catalog: Cata
     (vid,) = latest(catalog)
     catalog.assets.delete("b")
     assert latest(catalog) == {vid: "a"}
-    assert changes(catalog, after=seq) == []  # the vector has not changed
+    (touched,) = log(catalog, after=seq)  # the vector stands for another asset
+    assert (touched.seq, list(touched.assets)) == (seq + 1, [catalog.assets.get("a").ordinal])
     catalog.assets.delete("a")
     assert latest(catalog) == {}
-    assert changes(catalog, after=seq) == [VectorChange(seq + 1, vid, "anna", "image", None)]
+    assert log(catalog, after=seq) == [Change(seq + 2, vid, "anna", "image", None)]
     assert not catalog.vectors.has("anna", "image", sha("bytes"), REVISION)
     assert catalog.vectors.count(REVISION, "image") == 0
 
@@ -68,7 +65,7 @@ def test_a_tombstone_comes_back_to_life_under_a_new_seq(catalog: Catalog) -> Non
     (vid,) = latest(catalog)
     catalog.assets.delete("a")
     again = catalog.contents.add(posted("z"), vector(2), REVISION)
-    (change,) = changes(catalog)
+    (change,) = log(catalog)
     assert again.seq == 3
     assert (change.seq, change.vid) == (again.seq, vid)
     np.testing.assert_array_equal(change.vector, vector(2))
@@ -83,7 +80,7 @@ def test_other_bytes_under_the_same_id_replace_the_content(catalog: Catalog) -> 
     asset = catalog.assets.get("a")
     assert (asset.sha256, asset.file, asset.state) == (sha("new"), "f/a-new", "ready")
     assert catalog.annotations.tags_of("a") == []
-    assert [change.vector is None for change in changes(catalog)] == [True, False]
+    assert [change.vector is None for change in log(catalog)] == [True, False]
     assert list(latest(catalog).values()) == ["a"]
 
 
@@ -151,14 +148,14 @@ def test_putting_again_gives_the_present_seq(catalog: Catalog) -> None:
     catalog.assets.add(picture())
     seq = catalog.vectors.put("anna", "image", sha("bytes"), REVISION, vector(1))
     assert catalog.vectors.put("anna", "image", sha("bytes"), REVISION, vector(2)) == seq == catalog.vectors.head()
-    np.testing.assert_array_equal(changes(catalog)[0].vector, vector(1))
+    np.testing.assert_array_equal(log(catalog)[0].vector, vector(1))
 
 
 def test_a_vector_that_comes_after_the_delete_is_not_stored(catalog: Catalog) -> None:
     catalog.assets.add(picture())
     catalog.assets.delete("a")
     assert catalog.vectors.put("anna", "image", sha("bytes"), REVISION, vector(1)) is None
-    assert changes(catalog) == []
+    assert log(catalog) == []
 
 
 @pytest.mark.parametrize("bad", [np.full(4, np.nan), np.array([np.inf]), np.zeros((2, 2)), np.zeros(0)])
@@ -170,19 +167,19 @@ def test_vectors_that_would_spoil_an_index_are_refused(bad: np.ndarray) -> None:
 def test_revisions_live_side_by_side_and_die_together(catalog: Catalog) -> None:
     catalog.contents.add(posted("a"), vector(1), REVISION)
     catalog.vectors.put("anna", "image", sha("bytes"), "clip@2", vector(2))
-    assert [change.seq for change in catalog.vectors.changes("clip@2", 0, 1, 0, 9)] == [2]
+    assert [change.seq for change in log(catalog, "clip@2")] == [2]
     catalog.assets.delete("a")
-    assert changes(catalog)[0].vector is None
-    assert catalog.vectors.changes("clip@2", 0, 1, 0, 9)[0].vector is None
+    assert log(catalog)[0].vector is None
+    assert log(catalog, "clip@2")[0].vector is None
 
 
 def test_shards_share_the_changes_out(catalog: Catalog) -> None:
     catalog.contents.add_many([(posted(f"a{n}", data=str(n)), vector(n)) for n in range(60)], REVISION)
-    shards = [catalog.vectors.changes(REVISION, shard, 3, 0, 100) for shard in range(3)]
+    shards = [rows_of(catalog.vectors.changes(REVISION, shard, 3, 0, 100)) for shard in range(3)]
     assert sorted(change.seq for shard in shards for change in shard) == list(range(1, 61))
     assert all(len(shard) > 8 for shard in shards)
     assert all([c.seq for c in shard] == sorted(c.seq for c in shard) for shard in shards)
-    page = catalog.vectors.changes(REVISION, 1, 3, shards[1][4].seq, 3)
+    page = rows_of(catalog.vectors.changes(REVISION, 1, 3, shards[1][4].seq, 3))
     assert [change.seq for change in page] == [change.seq for change in shards[1][5:8]]
     with pytest.raises(ValueError, match="shard 3 of 3"):
         catalog.vectors.changes(REVISION, 3, 3, 0, 1)
@@ -190,8 +187,8 @@ def test_shards_share_the_changes_out(catalog: Catalog) -> None:
 
 def test_a_content_keeps_its_shard() -> None:
     # Golden values: blake2b-32 of owner, modality and hash, little-endian, without its lowest bit.
-    assert _shard_key(Key("anna", "image", "0" * 64)) == 936484844
-    assert _shard_key(Key("añña", "text", "f" * 64)) == 1265031756
+    assert shard_key(Key("anna", "image", "0" * 64)) == 936484844
+    assert shard_key(Key("añña", "text", "f" * 64)) == 1265031756
 
 
 def test_the_vectors_of_an_owner_come_newest_first(catalog: Catalog) -> None:
@@ -230,6 +227,6 @@ def test_a_filter_selects_vectors_and_the_latest_id_that_fits(catalog: Catalog) 
 
 def test_many_ids_are_looked_up_at_once(catalog: Catalog) -> None:
     catalog.contents.add_many([(posted(f"a{n}", data=str(n)), vector(n)) for n in range(20)], REVISION)
-    first = changes(catalog)[0].vid
+    first = log(catalog)[0].vid
     found = catalog.vectors.latest_ids(range(first - 9_990, first + 15_000))
     assert sorted(found.values()) == sorted(f"a{n}" for n in range(20))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from catalog_samples import REVISION, picture, posted, sha, vector
+from catalog_samples import REVISION, log, picture, posted, sha, vector
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ def index(catalog: Catalog, contents: list[Content], revision: str = REVISION) -
 
 def state(catalog: Catalog, revision: str = REVISION) -> dict[int, bool]:
     """Each vector, and whether it is alive."""
-    return {change.vid: change.vector is not None for change in catalog.vectors.changes(revision, 0, 1, 0, 10_000)}
+    return {change.vid: change.vector is not None for change in log(catalog, revision)}
 
 
 def test_views_are_parts_of_their_asset(catalog: Catalog) -> None:
