@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
 from ray import serve
 from starlette.types import ASGIApp
 
 from serve_app.wire.http import create_app
 from serve_app.wire.ports import Services
+
+OPENS_WITHIN_S = 600.0
+
+log = logging.getLogger("mediaverse")
 
 
 @serve.deployment
@@ -14,8 +23,16 @@ from serve_app.wire.ports import Services
 class Ingress:
     """Translates HTTP to calls of the graphs behind it."""
 
-    def __init__(self, services: Services) -> None:
+    async def __init__(self, services: Services, shards: Sequence[Any] = (), leaving: Sequence[Any] = ()) -> None:
+        """``leaving`` are shards that the doors before this one ask: where there are any, this one opens, and those
+        close, once all of ``shards`` have answered."""
         self.services = services
+        if leaving:
+            try:
+                async with asyncio.timeout(OPENS_WITHIN_S):
+                    await asyncio.gather(*(shard.status.remote() for shard in shards))
+            except Exception:
+                log.exception("not every shard is there, opening without")
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Serve's hook: the application, made once the replica has its handles."""
