@@ -85,6 +85,7 @@ class Jobs:
         *,
         state: str | None = None,
         asset_id: str | None = None,
+        kind: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Job]:
@@ -96,6 +97,8 @@ class Jobs:
             query = query.where(jobs.c.state == state)
         if asset_id is not None:
             query = query.where(jobs.c.asset_id == validate_id(asset_id))
+        if kind is not None:
+            query = query.where(jobs.c.kind == kind)
         if cursor is not None:
             query = query.where(jobs.c.number < decode_cursor("jobs", cursor))
         with self._database.read() as connection:
