@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence, Set
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +10,9 @@ import numpy as np
 Id = TypeVar("Id", bound=Hashable)
 Scored = tuple[Id, float]
 """What a search found: an id and its similarity to the seed."""
+
+ROUNDS = 3
+"""Times that repeats are looked for: those who take the places of repeats may be repeats themselves."""
 
 
 def blend(candidates: Sequence[Sequence[Scored[Id]]], quotas: Sequence[int]) -> list[Scored[Id]]:
@@ -52,6 +55,38 @@ def scatter(candidates: Sequence[Sequence[Scored[Id]]], k: int, seed: int = 0) -
     keys = np.array([pool[found] for found in ranked], np.float64) + noise
     drawn = sorted(np.argsort(-keys, kind="stable")[:k])
     return [(ranked[at], pool[ranked[at]]) for at in drawn]
+
+
+def blend_distinct(
+    candidates: Sequence[Sequence[Scored[Id]]], quotas: Sequence[int], repeats: Callable[[Sequence[Id]], Set[Id]]
+) -> list[Scored[Id]]:
+    """``blend`` in which results that are as good as the same are one; still exactly min(k, available).
+
+    ``repeats`` tells of ids, the best first, which are as good as one before them. Others take their places, and they
+    come back only where there are no others.
+    """
+    banned: set[Id] = set()
+    chosen = blend(candidates, quotas)
+    for _ in range(ROUNDS):
+        more = repeats([found for found, _ in chosen])
+        if not more:
+            break
+        banned |= more
+        chosen = blend([[pair for pair in one if pair[0] not in banned] for one in candidates], quotas)
+    pool, taken = _pool(candidates), {found for found, _ in chosen}
+    wanted = min(sum(quotas), len(pool))
+    taken.update([found for found in _ranked(pool) if found not in taken][: wanted - len(taken)])
+    return [(found, pool[found]) for found in _ranked(pool) if found in taken]
+
+
+def nearest(candidates: Sequence[Sequence[Scored[Id]]]) -> dict[Id, int]:
+    """Which of the seeds is most similar to each result; the first of equals."""
+    best: dict[Id, tuple[float, int]] = {}
+    for number, one in enumerate(candidates):
+        for found, score in one:
+            if found not in best or score > best[found][0]:
+                best[found] = (score, number)
+    return {found: number for found, (_, number) in best.items()}
 
 
 def _pool(candidates: Sequence[Sequence[Scored[Id]]]) -> dict[Id, float]:

@@ -6,89 +6,117 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from hdbscan import HDBSCAN
 from numpy.typing import NDArray
 
-from serve_app.recommendation.seeds import Scatter, Seed
+from serve_app.recommendation.seeds import Cluster, Profile
 
 Vectors = NDArray[np.floating[Any]]
 Labels = NDArray[np.int64]
 
+LATEST_POSTS = 1000
+"""Posts that make a profile: clustering is quadratic (0.2 s and 8 MB for so many), and taste moves on."""
 MIN_CLUSTER_SIZE = 5
 """Posts that make a cluster: the default of hdbscan, which the public reference uses."""
+COHESION = 0.25
+"""How far from what unrelated contents have to 1 the mean cosine within a cluster is at least. Chance neighbours among
+unrelated posts, which HDBSCAN calls clusters wherever there are enough posts, stay below it."""
 OUTLIER = -1
-MEDOID_BLOCK = 1024
-"""Rows whose distances to all members are held at once."""
+STAND_INS = 4
+"""Medoids that are kept of a cluster: the first, and who is next once that is deleted."""
+KEPT_OUTLIERS = 200
+KEPT_NEWEST = 64
 
 
-def cluster(vectors: Vectors, min_cluster_size: int = MIN_CLUSTER_SIZE) -> Labels:
+def cluster(vectors: Vectors, background: float = 0.0, min_cluster_size: int = MIN_CLUSTER_SIZE) -> Labels:
     """The cluster of each of [N, D], numbered from 0, or -1 for an outlier; no clusters where there are too few posts.
 
     HDBSCAN on L2-normalised vectors with Euclidean distance, which orders as cosine does. The leaves of its tree tell
     interests apart that lie close together, but never give exactly one cluster; where they give none, the excess of
-    mass may take the whole as one. The method has no randomness, hence no seed.
+    mass may take the whole as one. That alone never says that there is none, so a cluster also needs ``COHESION`` over
+    ``background``, the mean cosine of unrelated contents. The method has no randomness, hence no seed.
     """
     if len(vectors) < max(2, min_cluster_size):
         return np.full(len(vectors), OUTLIER, np.int64)
-    unit = _unit(vectors)
-    for selection in ("leaf", "eom"):
-        labels = HDBSCAN(
-            min_cluster_size=min_cluster_size,
-            alpha=1.0,
-            metric="euclidean",
-            cluster_selection_method=selection,
-            allow_single_cluster=True,
-            core_dist_n_jobs=1,
-        ).fit_predict(unit)
-        if labels.max() != OUTLIER:
-            break
-    return np.asarray(labels, np.int64)
+    rows = unit(vectors)
+    distances = _distances(rows)
+    least = background + COHESION * (1 - background)
+    labels = _cohesive(_hdbscan(distances, min_cluster_size, "leaf", single=False), rows, least)
+    if labels.max() == OUTLIER:
+        labels = _cohesive(_hdbscan(distances, min_cluster_size, "eom", single=True), rows, least)
+        if labels.max() == 0:
+            # HDBSCAN gives a lone root only its densest posts; who is as near to them belongs to them.
+            labels = np.where(rows @ rows[labels == 0].mean(axis=0) >= least, 0, labels)
+    return labels
 
 
-def medoid(vectors: Vectors, members: Sequence[int] | NDArray[np.int64]) -> int:
-    """The member with the least summed Euclidean distance to the other members; the first of equals."""
-    rows = _unit(vectors[np.asarray(members, np.int64)])
-    sums = np.concatenate([
-        np.sqrt((2 - 2 * rows[at : at + MEDOID_BLOCK] @ rows.T).clip(min=0)).sum(axis=1)
-        for at in range(0, len(rows), MEDOID_BLOCK)
-    ])  # fmt: skip
-    return int(members[int((sums <= sums.min() + 1e-6).argmax())])
+def _hdbscan(distances: NDArray[np.float64], min_cluster_size: int, selection: str, *, single: bool) -> Labels:
+    from hdbscan import HDBSCAN  # here, not above: it takes seconds
+
+    # Distances that are computed here: its own trees take ten times as long at 512 dimensions.
+    model = HDBSCAN(
+        min_cluster_size=min_cluster_size,
+        metric="precomputed",
+        cluster_selection_method=selection,
+        allow_single_cluster=single,
+    )
+    return np.asarray(model.fit_predict(distances), np.int64)
 
 
-def seeds(vectors: Vectors, labels: Labels, k: int, d: float = 0.2, seed: int = 0) -> list[Seed] | Scatter:
-    """The seeds that share ``k`` results, the medoids first and the outlier last; ``Scatter`` where nothing clusters.
+def _cohesive(labels: Labels, rows: NDArray[np.float64], least: float) -> Labels:
+    """Only the clusters with a mean cosine of at least ``least`` between members, numbered anew."""
+    kept = np.full(len(labels), OUTLIER, np.int64)
+    number = 0
+    for one in range(labels.max() + 1):
+        members = labels == one
+        if mean_cosine(rows[members]) >= least:
+            kept[members] = number
+            number += 1
+    return kept
 
-    One cluster: its medoid (1-d)k and one random outlier dk. More: the medoids of the two largest (1-d)k/2 each and the
-    outlier dk. Without outliers their part goes to the medoids. Quotas are whole and sum to ``k``.
-    """
-    if k < 0 or not 0 <= d <= 1:
-        raise ValueError("k is at least 0 and d between 0 and 1")
-    found, sizes = np.unique(labels[labels != OUTLIER], return_counts=True)
-    if not len(found):
-        return Scatter(tuple(range(len(labels))), k)
-    largest = found[np.argsort(-sizes, kind="stable")[:2]]
-    indices = [medoid(vectors, np.nonzero(labels == one)[0]) for one in largest]
+
+def mean_cosine(rows: NDArray[np.float64]) -> float:
+    """Of all pairs of unit rows [N, D], without the pairs of a row and itself; 1 for fewer than two."""
+    count = len(rows)
+    if count < 2:
+        return 1.0
+    total = rows.sum(axis=0)
+    return float((total @ total - count) / (count * (count - 1)))
+
+
+def medoids(vectors: Vectors, members: Sequence[int] | NDArray[np.int64], count: int = 1) -> list[int]:
+    """The members with the least summed Euclidean distance to the others, the least first; the first of equals."""
+    sums = _distances(unit(vectors[np.asarray(members, np.int64)])).sum(axis=1)
+    return [int(members[at]) for at in np.argsort(np.round(sums, 6), kind="stable")[:count]]
+
+
+def make_profile(vids: NDArray[np.int64], vectors: Vectors, background: float = 0.0) -> Profile:
+    """The profile of posts, the newest first: ids [N] and vectors [N, D], of which ``LATEST_POSTS`` count."""
+    vids, vectors = vids[:LATEST_POSTS], vectors[:LATEST_POSTS]
+    labels = cluster(vectors, background)
+    found = [np.nonzero(labels == one)[0] for one in range(int(labels.max(initial=OUTLIER)) + 1)]
+    found.sort(key=len, reverse=True)  # stable: of equals the one with the lower number
     outliers = np.nonzero(labels == OUTLIER)[0]
-    kept = 1 - d if len(outliers) else 1.0
-    shares = [kept / len(indices)] * len(indices)
-    if len(outliers):
-        indices.append(int(np.random.default_rng(seed).choice(outliers)))
-        shares.append(d)
-    quotas = apportion(k, shares)
-    return [Seed(index, quota) for index, quota in zip(indices, quotas, strict=True)]
+    if len(outliers) > KEPT_OUTLIERS:
+        outliers = np.sort(np.random.default_rng(0).choice(outliers, KEPT_OUTLIERS, replace=False))
+    return Profile(
+        posts=len(vids),
+        clusters=tuple(
+            Cluster(len(members), tuple(int(vids[at]) for at in medoids(vectors, members, STAND_INS)))
+            for members in found
+        ),
+        outliers=tuple(map(int, vids[outliers])),
+        newest=tuple(map(int, vids[:KEPT_NEWEST])),
+    )
 
 
-def apportion(k: int, shares: Sequence[float]) -> list[int]:
-    """Whole numbers that sum to ``k``, as ``shares`` are: the method of largest remainders, the first of equals."""
-    total = sum(shares)
-    exact = [k * share / total for share in shares]
-    whole = [int(part + 1e-9) for part in exact]
-    by_remainder = sorted(range(len(shares)), key=lambda at: (-round(exact[at] - whole[at], 9), at))
-    for at in by_remainder[: k - sum(whole)]:
-        whole[at] += 1
-    return whole
-
-
-def _unit(vectors: Vectors) -> NDArray[np.float64]:
+def unit(vectors: Vectors) -> NDArray[np.float64]:
+    """The rows at length one; a row of zeros stays."""
     rows = np.asarray(vectors, np.float64)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(min=1e-12), np.float64)
+
+
+def _distances(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Euclidean, between unit rows: [N, N]."""
+    squares = np.maximum(2 - 2 * rows @ rows.T, 0)
+    np.fill_diagonal(squares, 0)
+    return np.asarray(np.sqrt(squares), np.float64)

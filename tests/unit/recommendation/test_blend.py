@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.recommendation.blend import Scored, blend, scatter
+from serve_app.recommendation.blend import Scored, blend, blend_distinct, nearest, scatter
 
 Found = list[Scored[str]]
 candidates = st.lists(
@@ -99,3 +100,32 @@ def test_a_seed_repeats_its_draw_and_another_differs() -> None:
 def test_any_k_is_answered(k: int) -> None:
     found = [[("a", 0.1), ("b", 0.2)], [("c", 0.3)]]
     assert len(scatter(found, k)) == len(blend(found, [k, 0])) == min(k, 3)
+
+
+@settings(max_examples=300)
+@given(candidates, st.data())
+def test_of_repeats_one_is_left_but_never_fewer_results(found: list[Found], data: st.DataObject) -> None:
+    quotas = data.draw(st.lists(st.integers(0, 5), min_size=len(found), max_size=len(found)))
+    k, available = sum(quotas), {one for some in found for one, _ in some}
+    families = {f"asset-{n}": n % 4 for n in range(12)}  # those of a family are as good as the same
+
+    def repeats(ids: Sequence[str]) -> set[str]:
+        return {one for at, one in enumerate(ids) if families[one] in {families[other] for other in ids[:at]}}
+
+    answer = [one for one, _ in blend_distinct(found, quotas, repeats)]
+    assert len(answer) == len(set(answer)) == min(k, len(available))
+    assert set(answer) <= available
+    there = {families[one] for one in available}
+    if k <= len(there) and k <= 2:
+        assert not repeats(answer)
+
+
+def test_the_best_of_repeats_stays_and_others_take_their_places() -> None:
+    found = [[("a", 0.9), ("a-again", 0.8), ("b", 0.7)], [("a-twin", 0.85), ("c", 0.2)]]
+    answer = blend_distinct(found, [2, 1], lambda ids: {one for one in ids if one.startswith("a-")})
+    assert answer == [("a", 0.9), ("b", 0.7), ("c", 0.2)]
+    assert len(blend_distinct(found, [4, 1], lambda ids: {one for one in ids if one.startswith("a-")})) == 5
+
+
+def test_each_result_is_of_the_nearest_seed() -> None:
+    assert nearest([[("a", 0.9), ("b", 0.1)], [("a", 0.5), ("b", 0.6), ("c", 0.2)]]) == {"a": 0, "b": 1, "c": 1}
