@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -20,7 +20,9 @@ from serve_app import (
     cli_memes,
     cli_models,
     cli_people,
+    cli_recommend,
     cli_render,
+    cli_search,
     cli_serve,
     cli_train,
 )
@@ -35,14 +37,9 @@ from serve_app.cli_common import (
     out,
     say_json,
     shape,
-    show_columns,
-    span,
 )
 from serve_app.config import check_config
 from serve_app.errors import Problem
-
-MODALITIES = ("image", "text", "video", "shape3d")
-"""In the order in which what was found is shown."""
 
 app = typer.Typer(
     help="Annotate pictures, videos and 3D files, index and search them. Most talk to a running service: make run.",
@@ -55,7 +52,11 @@ app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_people.app, name="people")
 app.add_typer(cli_train.app, name="train")
 app.command("visual-part")(cli_memes.visual_part)
+app.command()(cli_recommend.recommend)
+app.command()(cli_recommend.starter)
+app.command()(cli_recommend.interests)
 app.command()(cli_render.render)
+app.command()(cli_search.search)
 
 
 @app.command()
@@ -104,35 +105,6 @@ def index(
             err.print(f"[red]{escape(name)}[/]: {escape(why)}")
         out.print(report.sentence())
     raise typer.Exit(1 if report.failed else 0)
-
-
-@app.command()
-def search(
-    query: Annotated[str, typer.Argument(help="words, or the path of a picture")],
-    k: Annotated[int, typer.Option("-k", help="at most this many of each modality")] = 10,
-    filter: Annotated[str | None, typer.Option(help="such as: object:person -meme owner:anna")] = None,
-    min_score: Annotated[str | None, typer.Option(help="a number, or auto")] = None,
-    user: Annotated[str | None, typer.Option(help="leave this user's own items out")] = None,
-    url: Url = DEFAULT_URL,
-    as_json: AsJson = False,
-) -> None:
-    """Find by words or by a picture."""
-    options = {"k": k, "filter": filter, "username": user, "min_score": _number(min_score)}
-    try:
-        with connect(url, as_json) as client:
-            is_file = os.path.isfile(query)  # unlike a Path's, it takes names that no file could have
-            answer = client.search_file(Path(query), **options) if is_file else client.search_text(query, **options)
-    except Problem as problem:
-        fail(problem, as_json)
-    if as_json:
-        say_json(answer)
-        return
-    for modality in MODALITIES:
-        _show_ranking(modality, answer.get(modality) or {"contents": [], "scores": []})
-    if not any((answer.get(modality) or {}).get("contents") for modality in MODALITIES):
-        out.print("nothing found")
-    if answer.get("truncated"):
-        err.print("[yellow]the text is longer than the model reads; its beginning was searched[/]")
 
 
 @app.command()
@@ -194,31 +166,6 @@ def check(
         if not faults:
             out.print(f"{config} is sound")
     raise typer.Exit(1 if faults else 0)
-
-
-def _show_ranking(modality: str, ranking: dict[str, Any]) -> None:
-    """A row a hit: its score, in a video the moment, of a 3D model the view, and the id."""
-    scores = [f"{score:.3f}" for score in ranking["scores"]]
-    if not scores:
-        return
-    if "moments" in ranking:
-        moments = map(span, ranking["moments"])
-        show_columns(("score", "moment", modality), *zip(scores, moments, ranking["contents"], strict=True))
-    elif "views" in ranking:
-        show_columns(
-            ("score", "view", modality), *zip(scores, map(str, ranking["views"]), ranking["contents"], strict=True)
-        )
-    else:
-        show_columns(("score", modality), *zip(scores, ranking["contents"], strict=True))
-
-
-def _number(text: str | None) -> float | str | None:
-    if text is None or text == "auto":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter("a number, or auto", param_hint="--min-score") from None
 
 
 def main() -> None:

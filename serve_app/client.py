@@ -71,7 +71,8 @@ class Client:
 
     def search_file(self, file: Path, **options: Any) -> dict[str, Any]:
         """``POST /v1/search`` by picture."""
-        return self._post_file("/v1/search", file, {name: str(value) for name, value in _given(options).items()})
+        fields = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in options.items()}
+        return self._post_file("/v1/search", file, {name: fields[name] for name in _given(options)})
 
     def add(self, file: Path, owner: str, id: str) -> dict[str, Any]:
         """``POST /v1/assets``."""
@@ -152,6 +153,22 @@ class Client:
         """``POST /v1/search/faces``."""
         return self._post_file("/v1/search/faces", file, {"owner": owner, "k": str(k)})
 
+    def recommendations(self, user: str, **options: Any) -> dict[str, Any]:
+        """``GET /v1/users/{username}/recommendations``."""
+        return self._json("GET", f"{_user(user)}/recommendations", params=_given(options))
+
+    def starter(self, k: int) -> dict[str, Any]:
+        """``GET /v1/starter``."""
+        return self._json("GET", "/v1/starter", params={"k": k})
+
+    def interests(self, user: str) -> dict[str, Any]:
+        """``GET /v1/users/{username}/interests``."""
+        return self._json("GET", f"{_user(user)}/interests")
+
+    def put_interests(self, user: str, ids: Sequence[str]) -> dict[str, Any]:
+        """``PUT /v1/users/{username}/interests``."""
+        return self._json("PUT", f"{_user(user)}/interests", json={"ids": list(ids)})
+
     def _pages(self, path: str, **options: Any) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         while True:
@@ -221,6 +238,10 @@ class Client:
         if response.is_success:
             return response
         raise _problem(response)
+
+
+def _user(name: str) -> str:
+    return f"/v1/users/{quote(name, safe='')}"
 
 
 def _person(name: str) -> str:
