@@ -51,8 +51,10 @@ from serve_app.catalog.rows import (
     TaskModels,
 )
 from serve_app.catalog.settings import Settings
+from serve_app.catalog.tastes import Interests, Profiles, Starters
 from serve_app.catalog.vector_rows import Key
 from serve_app.catalog.vectors import Vectors
+from serve_app.catalog.words import Words
 
 __all__ = [
     "KINDS",
@@ -110,6 +112,10 @@ class Catalog:
         self.faces = Faces(database)
         self.renditions = Renditions(database, clock)
         self.settings = Settings(database)
+        self.words = Words(database)
+        self.interests = Interests(database)
+        self.starters = Starters(database)
+        self.profiles = Profiles(database)
         self.jobs = Jobs(database, clock)
 
     @classmethod

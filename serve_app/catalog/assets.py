@@ -71,6 +71,11 @@ class Assets:
         with self._database.read() as connection:
             return _load(connection, asset_id)
 
+    def get_many(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
+        """Those of the assets that are there, by id."""
+        with self._database.read() as connection:
+            return _load_many(connection, set(asset_ids))
+
     def page(
         self,
         *,

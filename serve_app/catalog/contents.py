@@ -7,7 +7,8 @@ has its description and, once it is annotated, its moments; a mesh has its descr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from serve_app.catalog.engine import Clock, Database, next_number, next_numbers
 from serve_app.catalog.rows import Content, ContentAdded, Moment, NewAsset, NewContent, StageName, StageState
 from serve_app.catalog.schema import answers, assets, contents, tags
 from serve_app.catalog.stages import write_stages
+from serve_app.catalog.tastes import forget_without_contents
 from serve_app.catalog.vector_rows import (
     IDS_A_QUERY,
     Key,
@@ -52,15 +54,27 @@ class Contents:
         self._database = database
         self._clock = clock
 
-    def add(self, new: NewContent, vector: NDArray[np.float32], revision: str) -> ContentAdded:
+    def add(
+        self, new: NewContent, vector: NDArray[np.float32], revision: str,
+        others: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> ContentAdded:  # fmt: skip
         """Add a content and its vector (float32 [D]) in one transaction, so that an acknowledged content is found.
 
         The asset is made when the id is free. The same id, owner and modality with other bytes replaces the content
         (and, where it is the asset itself, the asset: its annotations go); with the same bytes it counts as posted
-        again and becomes the latest. ``obsolete_files`` of the answer are referred to by nothing and may be deleted.
-        Raises Problem("conflict") when the id has another owner.
+        again and becomes the latest. ``others`` are its vectors of other revisions. ``obsolete_files`` of the answer
+        are referred to by nothing and may be deleted. Raises Problem("conflict") when the id has another owner.
         """
-        return self.add_many([(new, vector)], revision)[0]
+        data, more = pack(vector), {name: pack(row) for name, row in (others or {}).items()}
+        validate_asset_id(new.asset_id)
+        validate_id(new.owner, "owner")
+
+        def work(connection: Connection) -> ContentAdded:
+            added = self._add(connection, new, data, revision)
+            seqs = [store(connection, _key(new), name, row) for name, row in more.items()]
+            return replace(added, seq=max(added.seq, *seqs)) if seqs else added
+
+        return self._database.write(work, ordered=True)
 
     def add_many(self, items: Iterable[tuple[NewContent, NDArray[np.float32]]], revision: str) -> list[ContentAdded]:
         """Like ``add`` for each item, in one transaction: all or none. Fast where ids and contents are all new."""
@@ -180,6 +194,8 @@ def remove_of_asset(connection: Connection, asset_id: str) -> list[str]:
     """Delete the contents of an asset with the vectors nobody else refers to. Gives the contents' files."""
     rows = connection.execute(delete(contents).where(contents.c.asset_id == asset_id).returning(contents)).all()
     release(connection, [_key(row) for row in rows])
+    for owner in {row.owner for row in rows}:
+        forget_without_contents(connection, owner)
     return [row.file for row in rows if row.file is not None]
 
 

@@ -3,13 +3,16 @@
 A filter is a list of terms that must all hold. A term is a tag, or a tag and a value, or either with ``>`` and a
 confidence; ``-`` in front negates it. Values are compared without case; ``caption`` and ``text`` hold where the value
 stands anywhere in them; ``kind`` and ``owner`` are the asset's own. ``model:birds`` is any answer of the model that a
-user built under that name, ``model:birds:sparrow`` that one.
+user built under that name, ``model:birds:sparrow`` that one. ``created>2026-01-01`` holds for what was added after
+the start of that day, ``created<2026-02-01T12:00:00Z`` for what was added before that time: neither holds at the very
+moment. A date is its day's start; what says no zone is in UTC.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, func, not_, select, true
 
@@ -26,22 +29,39 @@ FEW = 5000
 COLUMNS = ("kind", "owner")
 LABELS = ("object", "action", "person", "meme", "disturbing", "nsfw")
 SENTENCES = ("caption", "text")
+CREATED = "created"
 
 _NAME = re.compile(r"[A-Za-z_]+")
 _WORD = re.compile(r'[^\s">]+')
 _PART = re.compile(r'[^\s":>]+')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+")
 
 
 @dataclass(frozen=True)
 class Term:
-    """One condition: tag ``name``, its ``value`` (None: any), a confidence it must be ``above`` (None: any)."""
+    """One condition: tag ``name``, its ``value`` (None: any), a confidence it must be ``above`` (None: any).
+
+    The term ``created`` has one of ``after`` and ``before`` instead, POSIX seconds that are themselves left out.
+    """
 
     name: str
     value: str | None = None
     above: float | None = None
     negated: bool = False
+    after: float | None = None
+    before: float | None = None
+
+    @property
+    def is_sentence(self) -> bool:
+        """Whether it is on captions or printed text, which only the catalog knows: see ``Words.assets_with``."""
+        return self.name in SENTENCES
+
+    @property
+    def created(self) -> tuple[float | None, float | None] | None:
+        """For the term ``created``, after and before when, exclusively, in POSIX seconds (None: whenever)."""
+        return (self.after, self.before) if self.name == CREATED else None
 
     def condition(self, one_by_one: bool = False) -> ColumnElement[bool]:
         """The condition on ``assets``: that they are among those tagged, or ``one_by_one`` that each has the tag.
@@ -50,20 +70,31 @@ class Term:
         """
         if self.name in COLUMNS:
             found: ColumnElement[bool] = assets.c[self.name] == self.value
+        elif self.name == CREATED:
+            found = and_(true(), *self._bounds())
         elif one_by_one:
-            found = select(tags.c.id).where(tags.c.asset_id == assets.c.id, *self._tagged()).exists()
+            found = select(tags.c.id).where(tags.c.asset_id == assets.c.id, *self.tagged()).exists()
         else:
-            found = assets.c.id.in_(select(tags.c.asset_id).where(*self._tagged()))
+            found = assets.c.id.in_(select(tags.c.asset_id).where(*self.tagged()))
         return not_(found) if self.negated else found
 
     def count(self, connection: Connection) -> int:
         """How many tags the index has for it, at most ``FEW`` + 1; so many too where the index cannot tell."""
-        if self.negated or self.name in COLUMNS or (self.name in SENTENCES and self.value is not None):
+        if self.negated or self.name in (*COLUMNS, CREATED) or (self.name in SENTENCES and self.value is not None):
             return FEW + 1
         tagged = select(tags.c.name).where(*self._indexed()).limit(FEW + 1).subquery()
         return connection.execute(select(func.count()).select_from(tagged)).scalar_one()
 
-    def _tagged(self) -> list[ColumnElement[bool]]:
+    def _bounds(self) -> list[ColumnElement[bool]]:
+        bounds = []
+        if self.after is not None:
+            bounds.append(assets.c.created_at > datetime.fromtimestamp(self.after, UTC))
+        if self.before is not None:
+            bounds.append(assets.c.created_at < datetime.fromtimestamp(self.before, UTC))
+        return bounds
+
+    def tagged(self) -> list[ColumnElement[bool]]:
+        """The conditions on ``tags``, whether the term is negated or not."""
         if self.value is None:
             return self._indexed()
         folded = fold(self.value)
@@ -154,8 +185,10 @@ class _Reader:
         negated = self.take("-")
         start = self.at
         name = (self.match(_NAME) or "").lower()
-        if name not in (*COLUMNS, *LABELS, *SENTENCES, "model"):
+        if name not in (*COLUMNS, *LABELS, *SENTENCES, CREATED, "model"):
             raise self.problem(_unknown(name or self.text[start : start + 20]), start)
+        if name == CREATED:
+            return self.ended(self.created(negated))
         if name == "model":
             if not self.take(":"):
                 raise self.problem("model needs a name, as in model:birds")
@@ -164,9 +197,26 @@ class _Reader:
         else:
             value = self.value(_WORD) if self.take(":") else None
         above = self.confidence(name) if self.take(">") else None
+        return self.checked(self.ended(Term(name, value, above, negated)), start)
+
+    def ended(self, term: Term) -> Term:
         if self.at < len(self.text) and not self.text[self.at].isspace():
             raise self.problem(f"unexpected {self.text[self.at]!r}; values with spaces stand in double quotes")
-        return self.checked(Term(name, value, above, negated), start)
+        return term
+
+    def created(self, negated: bool) -> Term:
+        after = self.take(">")
+        if not after and not self.take("<"):
+            raise self.problem("created needs > or < and a date, as in created>2026-01-31")
+        start = self.at
+        written = self.match(_TIME)
+        try:
+            time = datetime.fromisoformat(written or "")
+            seconds = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
+        except (ValueError, OverflowError) as error:
+            how = "a date as in 2026-01-31, or a time as in 2026-01-31T12:00:00Z, must follow"
+            raise self.problem(how, start) from error
+        return Term(CREATED, None, None, negated, *((seconds, None) if after else (None, seconds)))
 
     def value(self, bare: re.Pattern[str]) -> str:
         if self.text.startswith('"', self.at):
@@ -198,5 +248,5 @@ class _Reader:
 
 
 def _unknown(word: str) -> str:
-    known = ", ".join((*LABELS, *SENTENCES, *COLUMNS))
+    known = ", ".join((*LABELS, *SENTENCES, *COLUMNS, CREATED))
     return f"no tag is called {word!r}; there are {known} and model:<name> (a label is written as object:dog)"

@@ -341,5 +341,4 @@ profiles = Table(
     Column("revision", Text, primary_key=True),
     Column("document", JSON, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Column("count", BigInteger, nullable=False),
 )

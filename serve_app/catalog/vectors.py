@@ -7,12 +7,12 @@ within one transaction's lock, so who has read up to ``seq`` s never finds a sma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
 
 from serve_app.catalog.changes import read_page
 from serve_app.catalog.engine import Database
@@ -154,6 +154,20 @@ class Vectors:
         gone = np.full(width // 4, np.nan, "<f4").tobytes()
         rows = np.frombuffer(b"".join(found.get(vid, gone) for vid in wanted), "<f4")
         return rows.reshape(len(wanted), width // 4)
+
+    def of_assets(
+        self, asset_ids: Iterable[str], revisions: Mapping[str, str]
+    ) -> dict[tuple[str, str], list[int]]:  # fmt: skip
+        """The live vectors of assets by asset and modality, in the order of parts; ``revisions`` are by modality."""
+        c, v = contents.c, vectors.c
+        wanted = or_(*(and_(c.modality == name, live(revision)) for name, revision in revisions.items()))
+        query = select(c.asset_id, c.modality, v.vid).join(vectors, same_key()).where(wanted).order_by(c.part)
+        found: dict[tuple[str, str], list[int]] = {}
+        with self._database.read() as connection:
+            for some in chunks(sorted(set(asset_ids)), IDS_A_QUERY):
+                for asset_id, modality, vid in connection.execute(query.where(c.asset_id.in_(some))):
+                    found.setdefault((asset_id, modality), []).append(vid)
+        return found
 
     def seqs(self, vids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """When each of ``vids`` changed last, int64 [N] in their order; 0 for a number that no vector has."""

@@ -6,12 +6,14 @@ import random
 import unicodedata
 
 import pytest
-from catalog_samples import picture
+from catalog_samples import Clock, picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from serve_app.catalog import Catalog, Filter, Tag, filters, parse_filter
 from serve_app.catalog.filters import Term
+from serve_app.catalog.schema import assets
 from serve_app.errors import Problem
 
 EXAMPLES: list[tuple[str, list[Term]]] = [
@@ -35,6 +37,10 @@ EXAMPLES: list[tuple[str, list[Term]]] = [
     ("model:birds", [Term("model:birds")]),
     ("model:birds:sparrow>1", [Term("model:birds", "sparrow", above=1.0)]),
     ('-model:"my birds":"house sparrow"', [Term("model:my birds", "house sparrow", negated=True)]),
+    ("created>2026-01-01", [Term("created", after=1767225600.0)]),
+    ("created<2026-02-01T12:00:00Z", [Term("created", before=1769947200.0)]),
+    ("-created>1970-01-01T01:00+01:00", [Term("created", negated=True, after=0.0)]),
+    ("Created<1969-12-31T23:59:59.25", [Term("created", before=-0.75)]),
     ("owner:-5%_'", [Term("owner", "-5%_'")]),
 ]
 
@@ -56,6 +62,17 @@ MISTAKES = [
     ("object:dog>0.5x", 15, "unexpected"),
     ("owner:anna>0.5", 12, "no confidence"),
     ("meme=1", 5, "unexpected"),
+    ("created", 8, "created>2026-01-31"),
+    ("created:2026-01-01", 8, "created>2026-01-31"),
+    ("meme created>", 14, "a date as in"),
+    ("created>yesterday", 9, "a date as in"),
+    ("created>2026-02-30", 9, "a date as in"),
+    ("created>2026-01-01T25:00", 9, "a date as in"),
+    ("created<0001-01-01T00:00+14:00", 9, "a date as in"),
+    ("created>2026-01-01T", 19, "unexpected 'T'"),
+    ("created>2026-01-01x", 19, "unexpected"),
+    ("created>\u0662026-01-01", 9, "a date as in"),
+    ("created>>2026-01-01", 9, "a date as in"),
     ("model", 6, "needs a name"),
     ("model:", 7, "value is missing"),
     ("--meme", 2, "no tag"),
@@ -174,3 +191,31 @@ def test_what_looks_like_sql_is_a_value(filled: Catalog) -> None:
     for text in ('object:"\'; DROP TABLE assets; --"', 'owner:"x\' OR 1=1"', "text:\"%' OR '1'='1\""):
         assert filled.assets.page(filter=parse_filter(text)).items == ()
     assert len(filled.assets.page(limit=100).items) == 60
+
+
+def test_times_are_bounds_that_are_left_out_themselves(catalog: Catalog, clock: Clock) -> None:
+    for asset_id in ("first", "second", "third"):
+        catalog.assets.add(picture(asset_id))
+        clock.move(60)
+    second = "2026-01-02T03:05:05.678901Z"
+
+    def found(text: str) -> list[str]:
+        parsed = parse_filter(text)
+        with catalog._database.read() as connection:
+            query = select(assets.c.id).where(parsed.condition()).order_by(assets.c.ordinal)
+            gathered = list(connection.execute(query).scalars())
+        assert [asset.id for asset in catalog.assets.page(filter=parsed).items] == gathered[::-1]
+        return gathered
+
+    assert found(f"created>{second}") == ["third"]
+    assert found(f"created<{second}") == ["first"]
+    assert found(f"-created>{second}") == ["first", "second"]
+    assert found("created>2026-01-02T03:05:05.6789 created<2026-01-02T04:05:05.678902+01:00") == ["second"]
+    assert found("created>2026-01-02") == ["first", "second", "third"]
+    assert found("created<2026-01-02") == []
+
+
+def test_terms_say_who_can_tell() -> None:
+    terms = parse_filter("caption -text:a object:dog created>1970-01-02").terms
+    assert [term.is_sentence for term in terms] == [True, True, False, False]
+    assert [term.created for term in terms] == [None, None, None, (86400.0, None)]

@@ -69,7 +69,6 @@ def _create_tables() -> None:
         sa.Column("revision", sa.Text, primary_key=True),
         sa.Column("document", sa.JSON, nullable=False),
         sa.Column("seq", sa.BigInteger, nullable=False),
-        sa.Column("count", sa.BigInteger, nullable=False),
     )
 
 

@@ -1,0 +1,116 @@
+"""Full-text search over what is written of assets: descriptions, texts, captions, and words printed in pictures.
+
+SQLite's FTS5 and Postgres' tsvector see the same words (see :mod:`~serve_app.catalog.spelling`), and a query is made
+of words alone, so that nothing a client writes is syntax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, bindparam, column, func, literal_column, select, table
+
+from serve_app.catalog.asset_rows import missing
+from serve_app.catalog.checks import clean
+from serve_app.catalog.engine import Database
+from serve_app.catalog.filters import Filter, Term
+from serve_app.catalog.rows import Kind
+from serve_app.catalog.schema import assets, tags
+from serve_app.catalog.schema import words as rows
+from serve_app.catalog.spelling import MAX_CHARACTERS, spell
+from serve_app.catalog.word_rows import spelled, write_words
+
+MAX_WORDS = 64
+"""Of a query; the rest is passed over."""
+NEWEST = 20_000
+"""Of the assets that say a word of the query, so many are compared; of more, the newest."""
+
+
+class Words:
+    """Full-text search in one catalog. Every method may be called from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, asset_id: str, source: Literal["body"], written: str) -> None:
+        """Keep the words of a text asset's own text, of which the first 20,000 characters are searched.
+
+        What else is searched follows from descriptions and tags. Raises Problem("not_found") when the asset is gone.
+        """
+        if self.put_many({asset_id: written}, source):
+            raise missing(asset_id)
+
+    def put_many(self, written: Mapping[str, str], source: Literal["body"] = "body") -> list[str]:
+        """Like ``put`` for the texts by asset, in one transaction; gives the ids that are no assets."""
+        kept: dict[str, dict[str, str | None]] = {
+            asset_id: {source: spelled(clean(text[:MAX_CHARACTERS]))} for asset_id, words in written.items()
+        }
+
+        def work(connection: Connection) -> list[str]:
+            # Sorted, so that two of these lock the assets that they share in the same order.
+            return [asset_id for asset_id, columns in sorted(kept.items()) if not _put(connection, asset_id, columns)]
+
+        return self._database.write(work)
+
+    def search(
+        self,
+        written: str,
+        kinds: Sequence[Kind] | None,
+        limit: int,
+        *,
+        filter: Filter | None = None,
+        without_owner: str | None = None,
+    ) -> list[tuple[str, float]]:
+        """At most ``limit`` assets (of ``kinds``) that say one of the words or more, and how well, the best first.
+
+        The rank is BM25 on SQLite and cover density on Postgres: its order counts, its size says nothing. Of equals the
+        newest is first. Nothing for a query without words.
+        """
+        asked = list(dict.fromkeys(spell(clean(written[:MAX_CHARACTERS])).split()))[:MAX_WORDS]
+        if not asked or limit < 1:
+            return []
+        conditions = [] if filter is None else [filter.condition()]
+        if kinds is not None:
+            conditions.append(assets.c.kind.in_(kinds))
+        if without_owner is not None:
+            conditions.append(assets.c.owner != clean(without_owner))
+        found = _on_sqlite(asked, conditions) if self._database.sqlite else _on_postgres(asked, conditions)
+        with self._database.read() as connection:
+            return [(row.id, float(row.rank)) for row in connection.execute(found.limit(limit))]
+
+    def assets_with(self, term: Term) -> NDArray[np.int64]:
+        """The ``ordinal`` of the assets with a tag as the term asks, whether it is negated or not: int64, ascending."""
+        tagged = select(assets.c.ordinal).distinct().join(tags, tags.c.asset_id == assets.c.id).where(*term.tagged())
+        with self._database.read() as connection:
+            found = connection.execute(tagged).scalars().all()
+        return np.sort(np.array(found, np.int64))
+
+
+def _put(connection: Connection, asset_id: str, columns: Mapping[str, str | None]) -> bool:
+    locked = select(assets.c.id).where(assets.c.id == asset_id).with_for_update()
+    if connection.execute(locked).first() is None:
+        return False
+    write_words(connection, asset_id, columns)
+    return True
+
+
+def _on_sqlite(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]]) -> Any:
+    query = " OR ".join(f'"{word}"' for word in asked)
+    index = table("words_index", column("rowid"), column("rank"))
+    match = literal_column("words_index").op("MATCH")(bindparam("asked", query))
+    newest = select(index.c.rowid, index.c.rank).where(match).order_by(index.c.rowid.desc()).limit(NEWEST).subquery()
+    ranked = select(assets.c.id, (-newest.c.rank).label("rank")).join(newest, newest.c.rowid == assets.c.ordinal)
+    return ranked.where(*conditions).order_by(newest.c.rank, assets.c.ordinal.desc())
+
+
+def _on_postgres(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]]) -> Any:
+    query = func.to_tsquery("simple", bindparam("asked", " | ".join(f"'{word}'" for word in asked)))
+    search: ColumnElement[Any] = literal_column("words.search")
+    newest = select(rows.c.ordinal, search.label("search")).where(search.op("@@")(query))
+    some = newest.order_by(rows.c.ordinal.desc()).limit(NEWEST).subquery()
+    rank = func.ts_rank_cd(some.c.search, query, 1).label("rank")
+    ranked = select(assets.c.id, rank).join(some, some.c.ordinal == assets.c.ordinal)
+    return ranked.where(*conditions).order_by(rank.desc(), assets.c.ordinal.desc())
