@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,17 +35,40 @@ class Service:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
-        config["http_options"]["port"] = self.port
-        config["applications"][0]["args"] |= args or {}
         self.config = place / "serve_config.yaml"
-        self.config.write_text(yaml.safe_dump(config))
+        self.configure(args or {})
+        self.token = uuid.uuid4().hex
         self.environment = os.environ | {
             "MEDIAVERSE_HOME": str(self.home),
             "RAY_TMPDIR": str(place / "r"),
             "RAY_memory_monitor_refresh_ms": "0",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
         }
         self.process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, args: dict[str, object]) -> None:
+        config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+        config["http_options"]["port"] = self.port
+        config["applications"][0]["args"] |= args
+        self.config.write_text(yaml.safe_dump(config))
+
+    def deploy(self, args: dict[str, object], within_s: float = READY_WITHIN_S) -> None:
+        """``serve deploy`` of the shipped file with other arguments, until Serve has replaced everything."""
+        self.configure(args)
+        (dashboard,) = re.findall(r"View the dashboard at \S*?([\d.]+:\d+)", (self.place / "log").read_text())[-1:]
+        command = [str(MEDIAVERSE.with_name("serve")), "deploy", "-a", f"http://{dashboard}", str(self.config)]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        until = time.monotonic() + within_s
+        headers = {"Authorization": f"Bearer {self.token}"}
+        while time.monotonic() < until:
+            answer = httpx.get(f"http://{dashboard}/api/serve/applications/", headers=headers, timeout=30)
+            (application,) = answer.raise_for_status().json()["applications"].values()
+            if application["status"] == "RUNNING":
+                return
+            time.sleep(0.3)
+        raise AssertionError(f"not deployed: {application}")
 
     def start(self) -> None:
         self.spawn()
@@ -123,7 +148,7 @@ class Service:
 def service() -> Iterator[Service]:
     # Ray's socket paths must stay short.
     place = Path(tempfile.mkdtemp(prefix="mv"))
-    running = Service(place)
+    running = Service(place, {"shards": 2})
     try:
         running.start()
         yield running

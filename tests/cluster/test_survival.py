@@ -15,7 +15,7 @@ from tests.cluster import pictures
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 DEPLOYMENTS = [
-    "ClipEncoder", "ObjectDetector", "FaceDetector", "FaissShard0", "Recommender", "JobRunner", "Ingress",
+    "ClipEncoder", "ObjectDetector", "FaceDetector", "FaissShard0of", "Recommender", "JobRunner", "Ingress",
 ]  # fmt: skip
 seeds = iter(range(10_000, 20_000))
 
