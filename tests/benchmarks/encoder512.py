@@ -8,25 +8,46 @@ the embedded profile; the image tower only passes the warm-up.
 from __future__ import annotations
 
 import shutil
+from functools import cache
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer
 
 from serve_app.models.manifest import Model, load_manifest
 from serve_app.models.store import Store
 from tests.benchmarks import bare
 
 NAME = "clip-vit-b-32-openai"
+PLACES = 4093
+"""Rows of the table of chosen vectors; a prime, so that texts spread over it."""
 
 
 def model() -> Model:
     return load_manifest().models[NAME]
 
 
-def install(home: Path) -> None:
-    """Write the towers into ``home`` under the name of the manifest's 512-d encoder."""
+def texts(number: int) -> list[str]:
+    """Texts of which no two share a place in the table of ``install``."""
+    found, taken = list[str](), set[int]()
+    for text in (f"picture number {i}" for i in count()):
+        if len(found) == number:
+            return found
+        if (place := _place(text)) not in taken:
+            taken.add(place)
+            found.append(text)
+    raise AssertionError("unreachable")
+
+
+def install(home: Path, chosen: dict[str, NDArray[np.float32]] | None = None) -> None:
+    """Write the towers into ``home`` under the name of the manifest's 512-d encoder.
+
+    ``chosen`` says what the text tower answers for some of ``texts``, after as much work as for any other.
+    """
     row, store = model(), Store(home)
     files = {logical: store.path(row, logical) for logical in row.files}
     store.folder(row).mkdir(parents=True)
@@ -35,7 +56,7 @@ def install(home: Path) -> None:
     embedded = bare.encoder_files()
     shutil.copy(embedded["tokenizer"], files["tokenizer"])
     assert row.clip is not None
-    onnx.save(_widened(onnx.load(embedded["text"]), row.clip.dim), files["text"])
+    onnx.save(_answering(_widened(onnx.load(embedded["text"]), row.clip.dim), chosen or {}), files["text"])
     onnx.save(_means(row.clip.image_size, row.clip.dim), files["image"])
 
 
@@ -51,6 +72,49 @@ def _widened(network: onnx.ModelProto, dim: int) -> onnx.ModelProto:
     graph.node.append(helper.make_node("MatMul", ["narrow", "isometry"], ["embedding"]))
     graph.output[0].type.tensor_type.shape.dim[1].dim_value = dim
     return network
+
+
+def _answering(network: onnx.ModelProto, chosen: dict[str, NDArray[np.float32]]) -> onnx.ModelProto:
+    """``network``, but for the texts of ``chosen`` their vectors come out: a sum over tokens finds a text's place."""
+    if not chosen:
+        return network
+    graph = network.graph
+    dim = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    table = np.zeros((PLACES, dim), np.float32)
+    for text, vector in chosen.items():
+        table[_place(text)] = vector
+    for node in graph.node:
+        node.output[:] = ["computed" if name == "embedding" else name for name in node.output]
+    graph.initializer.extend(
+        numpy_helper.from_array(array, name)
+        for name, array in {
+            "by_position": _by_position(), "last": np.asarray([1], np.int64), "places": np.asarray(PLACES, np.int64),
+            "table": table, "nothing": np.asarray(0, np.float32),
+        }.items()
+    )  # fmt: skip
+    graph.node.extend([
+        helper.make_node("Mul", ["tokens", "by_position"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "last"], ["sum"], keepdims=0),
+        helper.make_node("Mod", ["sum", "places"], ["place"]),
+        helper.make_node("Gather", ["table", "place"], ["given"], axis=0),
+        helper.make_node("Mul", ["computed", "nothing"], ["unused"]),
+        helper.make_node("Add", ["given", "unused"], ["embedding"]),
+    ])  # fmt: skip
+    return network
+
+
+def _place(text: str) -> int:
+    return int(np.asarray(_tokenizer().encode(text).ids, np.int64) @ _by_position()) % PLACES
+
+
+def _by_position() -> NDArray[np.int64]:
+    """A weight for each position of a text's tokens."""
+    return np.random.default_rng(8).integers(1, PLACES, len(_tokenizer().encode("").ids))
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(str(bare.encoder_files()["tokenizer"]))
 
 
 def _means(side: int, dim: int) -> onnx.ModelProto:

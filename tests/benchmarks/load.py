@@ -22,6 +22,7 @@ class Rate:
 
     per_s: float
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     answered: int
     client_cores: float
@@ -85,8 +86,32 @@ def closed_loop(port: int, requests: Sequence[bytes], connections: int, seconds:
     cores = (_cpu_seconds() - cpu) / (now - begun)
     for key in list(selector.get_map().values()):
         key.data.socket.close()
-    p50, p99 = np.percentile(np.asarray(latencies) * 1000, [50, 99])
-    return Rate(len(latencies) / (now - begun - warm_s), float(p50), float(p99), answered, cores)
+    p50, p95, p99 = np.percentile(np.asarray(latencies) * 1000, [50, 95, 99]).tolist()
+    return Rate(len(latencies) / (now - begun - warm_s), p50, p95, p99, answered, cores)
+
+
+def answers(port: int, requests: Sequence[bytes]) -> list[bytes]:
+    """The bodies of the answers to ``requests``, one after the other."""
+    connection = _Connection(port)
+    bodies = []
+    for request in requests:
+        connection.send(request)
+        while not connection.read():
+            pass
+        bodies.append(_body(bytes(connection.received)))
+    connection.socket.close()
+    return bodies
+
+
+def _body(answer: bytes) -> bytes:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if _LENGTH.search(head + b"\r\n"):
+        return body
+    whole = b""
+    while size := int(body.partition(b"\r\n")[0], 16):
+        start = body.index(b"\r\n") + 2
+        whole, body = whole + body[start : start + size], body[start + size + 2 :]
+    return whole
 
 
 def get(path: str) -> bytes:

@@ -53,7 +53,7 @@ def cpu_seconds(running: Service) -> dict[str, float]:
 
 def memory_bytes(running: Service) -> dict[str, float]:
     """Proportional set size of each role's processes, so that shared pages count once."""
-    return _by_role(running, _pss_of)
+    return _by_role(running, pss_of)
 
 
 def role(command: str) -> str:
@@ -80,7 +80,8 @@ def _cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _pss_of(pid: int) -> float:
+def pss_of(pid: int) -> float:
+    """Proportional set size of a process, in bytes."""
     found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
     return int(found[1]) * 1024.0 if found else 0.0
 

@@ -1,0 +1,205 @@
+"""Filtered search against peers: the single-process reference design, and the back end of clip-retrieval.
+
+Every side gets the same vectors and the same queries and answers through HTTP. Peers are given a query's vector; ours
+is given a text and runs its encoder, which answers with that vector.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.benchmarks import catalogs, encoder512, environments, load
+from tests.benchmarks.processes import MODES, NAMES, alone, memory_bytes, pss_of, service
+from tests.benchmarks.report import Result, progress, table
+
+SIZES = (10_000, 100_000, 1_000_000)
+QUICK_SIZES = (2_000, 20_000)
+ASKED = 200
+K = 10
+CLIENTS = (1, 8, 32)
+FILTERS = (None, *catalogs.LABELS)
+HERE = Path(__file__).parent
+REFERENCE = "reference design (Flask, FAISS Flat)"
+REFERENCE_NEEDS = ("flask==3.1.2", "faiss-cpu==1.12.0", "numpy==2.2.6")
+CLIP_NEEDS = ("clip-retrieval==2.45.0", "autofaiss==2.18.0")
+CLIP_KINDS = ("Flat", "autofaiss")
+
+Truths = dict[str | None, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One service under test: where it answers, what it is asked, how its answers are read, what it weighs."""
+
+    name: str
+    port: int
+    request: Callable[[int, str | None], bytes]
+    numbers: Callable[[bytes, str | None], list[int]]
+    memory: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A side under one filter; rates by number of clients."""
+
+    count: int
+    label: str | None
+    side: str
+    recall: float
+    rates: dict[int, load.Rate]
+
+
+def run(quick: bool) -> Result:
+    place = Path(tempfile.mkdtemp(prefix="mediaverse-peers"))
+    measured: list[Measured] = []
+    weights: list[tuple[int, str, float]] = []
+    missing: dict[str, str] = {}
+    try:
+        for count in QUICK_SIZES if quick else SIZES:
+            asked = catalogs.queries(ASKED)
+            truths = {label: alone(catalogs.exact, count, asked, K, label) for label in FILTERS}
+            folder = place / str(count)
+            folder.mkdir()
+            alone(_write, folder, count)
+            for side in _sides(folder, count, asked, missing):
+                measured += [_measure(side, count, label, truths[label], quick) for label in FILTERS]
+                weights.append((count, side.name, side.memory()))
+            shutil.rmtree(folder)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    raw = {"measured": [asdict(each) for each in measured], "bytes": weights, "missing": missing}
+    return Result(_text(measured, weights, missing), raw)
+
+
+def _write(folder: Path, count: int) -> None:
+    """The same vectors and labels as a catalog, and as files for the peers."""
+    catalogs.fill(folder / "catalog.db", count, encoder512.model().key, labelled=True)
+    np.save(folder / "vectors.npy", np.concatenate(list(catalogs.pages(count))))
+    np.savez(folder / "labels.npz", **{label: catalogs.showing(count, label) for label in catalogs.LABELS})
+
+
+def _sides(folder: Path, count: int, asked: catalogs.Floats, missing: dict[str, str]) -> Iterator[Side]:
+    """Each side in turn, running while it is looked at; what could not be installed goes to ``missing``."""
+    for mode in MODES:
+        with _ours(mode, folder, asked) as side:
+            yield side
+    try:
+        with _reference(folder, asked) as side:
+            yield side
+    except environments.NotBuiltError as error:
+        missing[REFERENCE] = str(error)
+    for kind in CLIP_KINDS:
+        try:
+            with _clip_back(kind, folder, count, asked) as side:
+                yield side
+        except environments.NotBuiltError as error:
+            missing["clip-retrieval"] = str(error)
+
+
+@contextmanager
+def _ours(mode: str, folder: Path, asked: catalogs.Floats) -> Iterator[Side]:
+    texts = encoder512.texts(len(asked))
+
+    def request(number: int, label: str | None) -> bytes:
+        body = {"text": texts[number], "k": K, "modalities": ["image"]}
+        return load.post_json("/v1/search", body | ({"filter": f"object:{label}"} if label else {}))
+
+    args = {"catalog": f"sqlite:///{folder / 'catalog.db'}", "models": {"cross_modal_embedding": encoder512.NAME}}
+    with service(mode, args, start=False) as running:
+        encoder512.install(running.home, dict(zip(texts, asked, strict=True)))
+        running.start()
+        yield Side(
+            f"ours, {NAMES[mode]}", running.port, request, lambda body, label: _named(body),
+            lambda: memory_bytes(running)["FaissShard"],
+        )  # fmt: skip
+
+
+@contextmanager
+def _reference(folder: Path, asked: catalogs.Floats) -> Iterator[Side]:
+    python = environments.python_with("reference", REFERENCE_NEEDS)
+    vectors = asked.tolist()
+    words = (HERE / "peer_reference.py", "PORT", folder / "vectors.npy", folder / "labels.npz")
+    with environments.process(python, *words, ready="/ready") as (pid, port):
+        yield Side(
+            REFERENCE, port,
+            lambda number, label: load.post_json("/retrieve", {"vector": vectors[number], "k": K, "label": label}),
+            lambda body, label: _named(body), lambda: pss_of(pid),
+        )  # fmt: skip
+
+
+@contextmanager
+def _clip_back(kind: str, folder: Path, count: int, asked: catalogs.Floats) -> Iterator[Side]:
+    """It has no filters: a client asks for so many that ``K`` nearly always fit, and filters by its own table."""
+    python = environments.python_with("clip-retrieval", CLIP_NEEDS)
+    index, vectors = folder / kind, asked.tolist()
+    build = [str(python), str(HERE / "peer_clip_index.py"), kind, str(folder / "vectors.npy"), str(index)]
+    built = subprocess.run(build, capture_output=True, text=True, timeout=3600)
+    if built.returncode:
+        raise RuntimeError(built.stderr[-3000:])
+
+    def request(number: int, label: str | None) -> bytes:
+        wanted = K if label is None else _enough(catalogs.LABELS[label], count)
+        # The rows of metadata are what makes it slow for many results, and its client needs none to filter.
+        body = {"embedding_input": vectors[number], "modality": "image", "num_images": 0 if label else K}
+        return load.post_json("/knn-service", body | {"num_result_ids": wanted, "indice_name": "all"})
+
+    def numbers(body: bytes, label: str | None) -> list[int]:
+        rows = [each["id"] for each in json.loads(body)]
+        shown = None if label is None else catalogs.showing(count, label)
+        return [row for row in rows if shown is None or shown[row]][:K]
+
+    with environments.process(python, HERE / "peer_clip_back.py", "PORT", index, ready="/indices-list") as (pid, port):
+        yield Side(f"clip-retrieval, {kind}", port, request, numbers, lambda: pss_of(pid))
+
+
+def _enough(share: float, count: int) -> int:
+    """How many of the nearest hold ``K`` that fit where ``share`` of all do, in all but a case of a thousand or so."""
+    return min(count, math.ceil((K + 3.1 * math.sqrt(K) + 5) / share))
+
+
+def _named(body: bytes) -> list[int]:
+    return [int(name[1:]) for name in json.loads(body)["image"]["contents"]]
+
+
+def _measure(side: Side, count: int, label: str | None, truth: NDArray[np.int64], quick: bool) -> Measured:
+    requests = [side.request(number, label) for number in range(len(truth))]
+    bodies = load.answers(side.port, requests)
+    found = [side.numbers(body, label) for body in bodies]
+    hits = sum(
+        len(np.intersect1d(np.asarray(rows, np.int64) + 1, best)) for rows, best in zip(found, truth, strict=True)
+    )
+    rates = {
+        clients: alone(load.closed_loop, side.port, requests, clients, 1.0 if quick else 6.0, 0.5 if quick else 2.0)
+        for clients in CLIENTS
+    }
+    progress(f"peers: {count:,}, {label or 'all'}, {side.name}: recall {hits / max(1, (truth > 0).sum()):.4f}, {rates}")
+    return Measured(count, label, side.name, hits / max(1, int((truth > 0).sum())), rates)
+
+
+def _text(measured: list[Measured], weights: list[tuple[int, str, float]], missing: dict[str, str]) -> str:
+    ours = f"ours, {NAMES[MODES[0]]}"
+    best = {(each.count, each.label): each for each in measured if each.side == ours}
+    rows = []
+    for each in sorted(measured, key=lambda each: (each.count, FILTERS.index(each.label))):
+        one = each.rates[1]
+        times = best[each.count, each.label].rates[8].per_s / each.rates[8].per_s
+        shown = "all" if each.label is None else f"{100 * catalogs.LABELS[each.label]:g} %"
+        rates = [each.rates[clients].per_s for clients in CLIENTS]
+        label = f"{each.count:,}, {shown}, {each.side}"
+        rows.append([label, one.p50_ms, one.p95_ms, one.p99_ms, *rates, f"{each.recall:.4f}", times])
+    heads = ["vectors, matching, side", "p50 ms", "p95 ms", "p99 ms", *(f"queries/s, {n} clients" for n in CLIENTS)]
+    speeds = table([*heads, f"recall@{K}", "ours as fast, 8 clients"], rows)
+    held = table(["vectors, process that holds them", "MB"], [[f"{n:,}, {side}", b / 1e6] for n, side, b in weights])
+    absent = "".join(f"\n\n{name} is missing: {reason}" for name, reason in missing.items())
+    return f"{speeds}\n\nMemory:\n\n{held}{absent}"
