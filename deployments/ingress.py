@@ -28,12 +28,17 @@ class Ingress:
         close, once all of ``shards`` have answered."""
         self.services = services
         if leaving:
-            try:
-                async with asyncio.timeout(OPENS_WITHIN_S):
-                    await asyncio.gather(*(shard.status.remote() for shard in shards))
-            except Exception:
-                log.exception("not every shard is there, opening without")
+            await until_there(shards, OPENS_WITHIN_S)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Serve's hook: the application, made once the replica has its handles."""
         return create_app(self.services)
+
+
+async def until_there(shards: Sequence[Any], within_s: float) -> None:
+    """Until each of the handles ``shards`` has answered, but not for ever: a door that is open says what is missing."""
+    try:
+        async with asyncio.timeout(within_s):
+            await asyncio.gather(*(shard.status.remote() for shard in shards))
+    except Exception:
+        log.exception("not every shard has answered, the door opens without")
