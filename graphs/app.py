@@ -3,6 +3,7 @@
 Annotations are not postponed in this file: Serve reads the type of ``build_app``'s argument to check what it is given.
 """
 
+from contextlib import closing
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,28 +32,34 @@ from deployments.text_reader import TextReader
 from graphs import slicing
 from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
+from graphs.embedding import ENCODER, SENTENCES, Embedding, adopt
 from graphs.health import HealthGraph
 from graphs.image import ImageGraph
+from graphs.index import IndexGraph
 from graphs.jobs import JobGraph
 from graphs.people import PeopleGraph
 from graphs.processing import ProcessingGraph
+from graphs.quick import QuickWork
 from graphs.recommendation import RecommendationGraph
+from graphs.reindex import Reindexing
 from graphs.retrieval import Places, RetrievalGraph
 from graphs.shape3d import Drawing, ShapeCalls, ShapeGraph
 from graphs.shape_work import ShapeWork
+from graphs.upkeep import Upkeep
 from graphs.video import Reading, VideoCalls, VideoGraph
+from graphs.video_work import VideoWork
+from serve_app.catalog import Catalog
 from serve_app.config import AppArgs, Resources, Shape3dArgs, VideoArgs, load_resources
 from serve_app.media.enclosure import Rings
 from serve_app.media.mesh_process import MeshLimits
 from serve_app.media.video import Limits
 from serve_app.models.manifest import Model, load_manifest
-from serve_app.retrieval.thresholds import REPORT, Thresholds
+from serve_app.retrieval.thresholds import load_thresholds
 from serve_app.wire.ports import Services
 
-ENCODER = "cross_modal_embedding"
 MODELS: dict[str, tuple[serve.Deployment, str]] = {
     ENCODER: (ClipEncoder, "clip_encoder"),
-    "text_embedding": (SentenceEncoder, "sentence_encoder"),
+    SENTENCES: (SentenceEncoder, "sentence_encoder"),
     "object_detection": (ObjectDetector, "object_detector"),
     "face_detection": (FaceDetector, "face_detector"),
     "face_identity": (FaceDescriptor, "face_descriptor"),
@@ -79,9 +86,12 @@ def build_app(args: AppArgs) -> Application:
     served = {ENCODER: encoder} | served
     shards = _shards(args, column, rows, args.shards)
     leaving = [_shards(args, column, rows, count, leaving=True) for count in sorted(alive - {args.shards})]
-    recommender = _sized(Recommender, "recommender", column).bind()
+    recommender = _sized(Recommender, "recommender", column).bind(args.catalog_url)
 
+    with closing(Catalog.open(args.catalog_url)) as catalog:
+        configured = adopt(catalog.settings, rows)
     places = Places(args.catalog_url, args.files_url, rows["cross_modal_embedding"].key)
+    embedding = Embedding(encoder, served.get(SENTENCES), configured, places)
     models = Models(rows, manifest)
     people = PeopleGraph(
         served["face_detection"], served.get("face_identity"), places, rows.get("face_identity")
@@ -97,9 +107,11 @@ def build_app(args: AppArgs) -> Application:
         ShapeGraph(annotators, places, _drawing(args.shape3d)), column.deployments["multi_view_renderer"].workers
     )
     shapes = ShapeCalls(renderer, places)
-    retrieval = RetrievalGraph(encoder, shards, places, _thresholds(rows["cross_modal_embedding"]))
+    retrieval = RetrievalGraph(
+        encoder, shards, places, load_thresholds(args.home_path), served.get("text_embedding"), args.search_deadline_s
+    )
     runner = _sized(JobRunner, "job_runner", column).bind(
-        ProcessingGraph(image, videos, ShapeWork(shapes, places), retrieval, people),
+        _processing(embedding, shards, image, people, VideoWork(videos, places), ShapeWork(shapes, places)),
         column.deployments["job_runner"].workers,
     )
     asked = served | {"scene_splitting": splitter, "multi_view_rendering": renderer}
@@ -113,17 +125,21 @@ def build_app(args: AppArgs) -> Application:
         retrieval=retrieval,
         recommendation=RecommendationGraph(retrieval, recommender),
         people=people,
+        index=IndexGraph(embedding, shards, runner),
         health=HealthGraph(args.profile, models, asked, places),
         max_upload_bytes=args.max_upload_mb * 1024 * 1024,
     )
     return _sized(Ingress, "ingress", column).bind(services, shards, leaving)
 
 
-def _thresholds(encoder: Model) -> Thresholds:
-    """The report measured its thresholds with its own model; ``auto`` drops nothing for any other."""
-    clip = encoder.clip
-    of_report = clip and clip.pretrained_tag == "openai" and (clip.architecture or "").startswith("ViT-B-32")
-    return REPORT if of_report else {}
+def _processing(
+    embedding: Embedding, shards: list[Any], image: ImageGraph, people: PeopleGraph, videos: VideoWork,
+    shapes: ShapeWork,
+) -> ProcessingGraph:  # fmt: skip
+    """The jobs of every kind."""
+    quick = QuickWork(image, embedding, people)
+    reindexing = Reindexing(embedding, shards, videos, shapes)
+    return ProcessingGraph(quick, videos, shapes, reindexing, people, Upkeep(embedding, shards))
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,8 @@ class AppArgs(Strict):
     """FAISS index-factory string of a shard."""
     nprobe: Count = 1
     """Lists visited a query, of an inverted file."""
+    search_deadline_s: Annotated[float, Field(gt=0, le=600)] = 5.0
+    """How long a shard may take for a search; one that takes longer is missing from the answer, which says so."""
     resources: Literal["auto", "cpu", "gpu"] = "auto"
     """Column of ``configs/resources.yaml``; ``auto`` takes gpu where the cluster advertises GPUs."""
     max_upload_mb: Annotated[int, Field(ge=1, le=65536)] = 2048

@@ -46,7 +46,7 @@ class Words:
     def put_many(self, written: Mapping[str, str], source: Literal["body"] = "body") -> list[str]:
         """Like ``put`` for the texts by asset, in one transaction; gives the ids that are no assets."""
         kept: dict[str, dict[str, str | None]] = {
-            asset_id: {source: spelled(clean(text[:MAX_CHARACTERS]))} for asset_id, words in written.items()
+            asset_id: {source: spelled(clean(text[:MAX_CHARACTERS]))} for asset_id, text in written.items()
         }
 
         def work(connection: Connection) -> list[str]:
@@ -63,8 +63,10 @@ class Words:
         *,
         filter: Filter | None = None,
         without_owner: str | None = None,
+        every: bool = False,
     ) -> list[tuple[str, float]]:
         """At most ``limit`` assets (of ``kinds``) that say one of the words or more, and how well, the best first.
+        With ``every`` those that say all of them.
 
         The rank is BM25 on SQLite and cover density on Postgres: its order counts, its size says nothing. Of equals the
         newest is first. Nothing for a query without words.
@@ -77,7 +79,8 @@ class Words:
             conditions.append(assets.c.kind.in_(kinds))
         if without_owner is not None:
             conditions.append(assets.c.owner != clean(without_owner))
-        found = _on_sqlite(asked, conditions) if self._database.sqlite else _on_postgres(asked, conditions)
+        on_database = _on_sqlite if self._database.sqlite else _on_postgres
+        found = on_database(asked, conditions, every)
         with self._database.read() as connection:
             return [(row.id, float(row.rank)) for row in connection.execute(found.limit(limit))]
 
@@ -97,8 +100,8 @@ def _put(connection: Connection, asset_id: str, columns: Mapping[str, str | None
     return True
 
 
-def _on_sqlite(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]]) -> Any:
-    query = " OR ".join(f'"{word}"' for word in asked)
+def _on_sqlite(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]], every: bool) -> Any:
+    query = (" AND " if every else " OR ").join(f'"{word}"' for word in asked)
     index = table("words_index", column("rowid"), column("rank"))
     match = literal_column("words_index").op("MATCH")(bindparam("asked", query))
     newest = select(index.c.rowid, index.c.rank).where(match).order_by(index.c.rowid.desc()).limit(NEWEST).subquery()
@@ -106,8 +109,10 @@ def _on_sqlite(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]]) 
     return ranked.where(*conditions).order_by(newest.c.rank, assets.c.ordinal.desc())
 
 
-def _on_postgres(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]]) -> Any:
-    query = func.to_tsquery("simple", bindparam("asked", " | ".join(f"'{word}'" for word in asked)))
+def _on_postgres(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]], every: bool) -> Any:
+    query = func.to_tsquery(
+        "simple", bindparam("asked", (" & " if every else " | ").join(f"'{word}'" for word in asked))
+    )
     search: ColumnElement[Any] = literal_column("words.search")
     newest = select(rows.c.ordinal, search.label("search")).where(search.op("@@")(query))
     some = newest.order_by(rows.c.ordinal.desc()).limit(NEWEST).subquery()

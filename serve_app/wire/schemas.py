@@ -247,6 +247,8 @@ class JobDetail(Shape):
     stage: str = Field(examples=["annotate"])
     frames: int | None = Field(None, description="frames decoded so far", examples=[1200])
     expected: int | None = Field(None, description="frames that the file announces", examples=[7500])
+    done: int | None = Field(None, description="vectors made so far", examples=[4000])
+    total: int | None = Field(None, description="vectors to be made", examples=[10000])
 
 
 class Job(Shape):
@@ -294,7 +296,8 @@ class TextQuery(Shape):
 
     text: str = Field(
         max_length=1_000_000,
-        description="looked for by what it means and by its words: those of descriptions, captions, texts and print",
+        description="looked for by what it means and by its words: what has all of three letters or more in its "
+        "description, caption, text or print",
         examples=["a page of text about segmentation"],
     )
     k: int = Field(10, description="at most this many a modality, 1 to 10,000")

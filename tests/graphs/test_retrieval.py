@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError
 
-from graphs import retrieval as module
 from serve_app.catalog import Tag
 from serve_app.errors import Problem
 from serve_app.wire import schemas
-from tests.graphs.world import DIM, World, png
+from tests.graphs.world import DIM, REVISION, World, png
 
 NOBODY = "No contents available other than {} ones"
 
@@ -59,7 +59,7 @@ def test_what_was_added_is_found_at_once(request: pytest.FixtureRequest, kind: s
             "contents": [f"t{number}"], "scores": [pytest.approx(1, abs=1e-6)],
         }  # fmt: skip
     assert len(set(found(world, "text 3", k=100))) == 12
-    assert sorted(len(shard.target.shard.indexes["text"]) for shard in world.shards)[0] >= (
+    assert sorted(len(shard.target.open(REVISION, DIM).indexes["text"]) for shard in world.shards)[0] >= (
         12 if kind == "world" else 1
     )
 
@@ -172,8 +172,8 @@ def spread(world: World) -> dict[int, set[str]]:
     search(world, "wake up")
     where: dict[int, set[str]] = {}
     for i, shard in enumerate(world.shards):
-        vids = list(shard.target.shard.indexes["text"]._rows)
-        where[i] = set(world.catalog.vectors.latest_ids(vids).values())
+        index = shard.target.open(REVISION, DIM).indexes["text"]
+        where[i] = set(world.catalog.vectors.latest_ids(index.vids[index.alive]).values())
     assert all(where.values()), "each shard holds some"
     return where
 
@@ -194,9 +194,9 @@ def test_a_shard_that_fails_makes_the_answer_partial(two_shards: World, dead: in
     assert set(whole.text.contents) == where[0] | where[1]
 
 
-def test_a_shard_that_is_slow_makes_the_answer_partial(two_shards: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_that_is_slow_makes_the_answer_partial(two_shards: World) -> None:
     where = spread(two_shards)
-    monkeypatch.setattr(module, "SHARD_TIMEOUT_S", 0.2)
+    two_shards.retrieval = replace(two_shards.retrieval, deadline_s=0.2)
 
     class Stuck:
         async def search(self, query: Any) -> Any:
@@ -213,6 +213,32 @@ def test_without_any_shard_there_is_no_answer(two_shards: World) -> None:
     spread(two_shards)
     for shard in two_shards.shards:
         shard.fault = ActorDiedError()
+    refused("overloaded", search, two_shards, "query")
+    with pytest.raises(Problem):
+        retrieve(two_shards, "ben", "query")
+
+
+def test_shards_that_are_all_slow_are_an_error_and_no_empty_answer(two_shards: World) -> None:
+    spread(two_shards)
+    two_shards.retrieval = replace(two_shards.retrieval, deadline_s=0.05)
+
+    class Stuck:
+        async def search(self, query: Any) -> Any:
+            await asyncio.sleep(60)
+
+    for shard in two_shards.shards:
+        shard.target = Stuck()
+    refused("deadline", search, two_shards, "query")
+
+
+def test_a_shard_that_is_not_loaded_yet_counts_as_missing(two_shards: World) -> None:
+    where = spread(two_shards)
+    two_shards.shards[1].fault = Problem("overloaded", "the shard is being loaded")
+    answer = search(two_shards, "query")
+    assert answer.partial
+    assert answer.text is not None
+    assert set(answer.text.contents) == where[0]
+    two_shards.shards[0].fault = Problem("overloaded", "the shard is being loaded")
     refused("overloaded", search, two_shards, "query")
 
 

@@ -49,3 +49,16 @@ def test_the_vectors_of_assets_by_modality_and_revision(catalog: Catalog) -> Non
     catalog.assets.delete("p")
     assert ("p", "image") not in catalog.vectors.of_assets(["p"], both)
     assert sha("film") != keys[0].sha256
+
+
+def test_every_word_or_one_of_them(catalog: Catalog) -> None:
+    for name, description in {"a": "A dog on the beach", "b": "a cat on a BEACH", "c": "dog"}.items():
+        catalog.assets.add(picture(name, data=name, description=description))
+
+    def found(text: str, every: bool) -> set[str]:
+        return {id for id, _ in catalog.words.search(text, ("image",), 10, every=every)}
+
+    assert found("dog beach", True) == {"a"}
+    assert found("dog beach", False) == {"a", "b", "c"}
+    assert found("beach dog nowhere", True) == set()
+    assert found("' AND \" OR", True) == set()
