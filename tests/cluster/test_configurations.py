@@ -15,7 +15,6 @@ import pytest
 
 from tests.cluster import pictures
 from tests.cluster.conftest import MEDIAVERSE, READY_WITHIN_S, Service
-from tests.conftest import shared_place
 from tests.postgres import Server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -44,21 +43,45 @@ def until_settled(service: Service) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def light(shared: Path, postgres: Server) -> Iterator[Service]:
+def light(postgres: Server) -> Iterator[Service]:
+    """Started without its weights."""
     place = Path(tempfile.mkdtemp(prefix="mv"))
     postgres.run("postgres", "CREATE DATABASE service")
     running = Service(place, LIGHT | {"shards": 2, "catalog": postgres.url("service")})
     try:
-        pull(running, shared / "weights" / "fastestdet")
-        running.start()
+        running.spawn()
         yield running
     finally:
         running.stop()
         shutil.rmtree(place, ignore_errors=True)
 
 
-def test_light_models_on_postgres_and_two_shards(light: Service, shared: Path) -> None:
-    with httpx.Client(base_url=light.url, timeout=120) as http:
+def test_a_profile_without_its_weights_serves_the_rest_and_says_what_is_missing(light: Service) -> None:
+    tasks = until_settled(light)
+    assert tasks["object_detection"]["state"] == "unavailable"
+    assert "mediaverse models pull" in tasks["object_detection"]["remedy"]
+    answer = httpx.post(f"{light.url}/v1/annotate/image", files={"file": pictures.noise(1)}, timeout=60).json()
+    assert answer["results"]["object_detection"]["status"] == "unavailable"
+    assert "mediaverse models pull" in answer["results"]["object_detection"]["remedy"]
+    assert answer["results"]["cross_modal_embedding"]["status"] == "ok"
+
+
+@pytest.fixture(scope="module")
+def complete(light: Service, shared: Path) -> Service:
+    """The same once its weights are there: they are taken up without a new start."""
+    until_settled(light)
+    pull(light, shared / "weights" / "fastestdet")
+    light.wait_ready(60)
+    return light
+
+
+def test_weights_that_are_pulled_are_taken_up(complete: Service) -> None:
+    answer = httpx.post(f"{complete.url}/v1/annotate/image", files={"file": pictures.noise(1)}, timeout=60).json()
+    assert answer["results"]["object_detection"]["status"] == "ok"
+
+
+def test_light_models_on_postgres_and_two_shards(complete: Service, shared: Path) -> None:
+    with httpx.Client(base_url=complete.url, timeout=120) as http:
         tasks = {task["task"]: task for task in http.get("/health/ready").json()["tasks"]}
         assert tasks["object_detection"]["model"] == "fastestdet"
         assert {"search_0", "search_1"} <= set(tasks)
@@ -82,25 +105,3 @@ def test_light_models_on_postgres_and_two_shards(light: Service, shared: Path) -
         without = http.post("/v1/search", files={"file": pictures.noise(307)}, data={"k": 1000}).json()
         assert "n7" not in without["image"]["contents"]
         assert len(without["image"]["contents"]) == 39
-
-
-def test_a_profile_without_its_weights_serves_the_rest_and_says_what_is_missing() -> None:
-    place = Path(tempfile.mkdtemp(prefix="mv"))
-    running = Service(place, LIGHT)
-    try:
-        running.spawn()
-        tasks = until_settled(running)
-        assert tasks["object_detection"]["state"] == "unavailable"
-        assert "mediaverse models pull" in tasks["object_detection"]["remedy"]
-        answer = httpx.post(f"{running.url}/v1/annotate/image", files={"file": pictures.noise(1)}, timeout=60).json()
-        assert answer["results"]["object_detection"]["status"] == "unavailable"
-        assert "mediaverse models pull" in answer["results"]["object_detection"]["remedy"]
-        assert answer["results"]["cross_modal_embedding"]["status"] == "ok"
-        if (weights := shared_place() / "weights" / "fastestdet").is_dir():
-            pull(running, weights)
-            running.wait_ready(60)  # taken up without a new start
-            again = httpx.post(f"{running.url}/v1/annotate/image", files={"file": pictures.noise(1)}, timeout=60)
-            assert again.json()["results"]["object_detection"]["status"] == "ok"
-    finally:
-        running.stop()
-        shutil.rmtree(place, ignore_errors=True)

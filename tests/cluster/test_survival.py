@@ -1,37 +1,35 @@
-"""An acknowledged add is found after SIGKILL of any replica, of all of them, and of the whole of Ray."""
+"""An acknowledged add is found after SIGKILL of each kind of replica, of all of them, and of the whole of Ray."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import uuid
+from contextlib import suppress
 
 import httpx
 import pytest
 
-from tests.cluster import pictures
+from tests.cluster import faults, pictures
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
-DEPLOYMENTS = [
-    "ClipEncoder", "ObjectDetector", "FaceDetector", "FaissShard0of", "Recommender", "JobRunner", "Ingress",
-]  # fmt: skip
+TEXTS = 120
 seeds = iter(range(10_000, 20_000))
 
 
 def acknowledged(service):
     """Add one picture on each way in; gives (bytes, id) pairs that must be found from now on."""
-    pairs = []
+    owner, pairs = uuid.uuid4().hex, []
     with httpx.Client(base_url=service.url, timeout=60) as http:
-        data, owner = pictures.noise(next(seeds)), uuid.uuid4().hex
+        data = pictures.noise(next(seeds))
         answer = http.post("/v1/assets", files={"file": data}, data={"owner": owner})
-        assert answer.status_code == 202, answer.text
-        pairs.append((data, answer.json()["id"]))
+        pairs += [(data, answer.json()["id"])] if answer.status_code == 202 else []
         data, id = pictures.noise(next(seeds)), uuid.uuid4().hex
         answer = http.post(f"/mv_retrieval/v0.1/add_content?id={id}&type=image&user={owner}", content=data)
-        assert answer.status_code == 200, answer.text
-        pairs.append((data, id))
+        pairs += [(data, id)] if answer.status_code == 200 else []
     return pairs
 
 
@@ -51,26 +49,36 @@ def assert_found(service, pairs, within_s=120):
     assert not missing, f"{len(missing)} of {len(pairs)} acknowledged assets are not found"
 
 
-@pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_after_the_death_of_a_replica(service, deployment):
-    victims = service.replicas(deployment)
-    assert victims, service.processes().values()
-    pairs = acknowledged(service)
-    for pid in victims:
-        os.kill(pid, signal.SIGKILL)
+def test_during_adds_while_each_kind_of_process_dies(service):
+    fire = faults.Fire(service, faults.REPLICAS, pause_s=1.0)
+    pairs, done = acknowledged(service), threading.Event()
+    assert len(pairs) == 2
+
+    def add_pictures():
+        while not done.is_set():
+            with suppress(httpx.HTTPError):
+                pairs.extend(acknowledged(service))
+
+    adder = threading.Thread(target=add_pictures)
+    adder.start()
+    try:
+        added = faults.add_under_fire(service, fire, TEXTS, batch=4)
+    finally:
+        done.set()
+        adder.join()
+    assert set(fire.killed) == set(faults.REPLICAS)
+    assert len(added.acknowledged) == TEXTS
+    faults.assert_all_found(service, added, within_s=120)
     assert_found(service, pairs)
+    faults.assert_whole(service)
     service.wait_ready(60)
-    until = time.monotonic() + 60
-    while not service.replicas(deployment) and time.monotonic() < until:
-        time.sleep(0.2)
-    assert set(service.replicas(deployment)).isdisjoint(victims)
-    assert_found(service, acknowledged(service))
 
 
 def test_after_the_death_of_all_replicas(service):
     pairs = acknowledged(service)
+    assert len(pairs) == 2
     victims = service.replicas()
-    assert len(victims) >= len(DEPLOYMENTS)
+    assert len(victims) >= len(faults.REPLICAS)
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
     assert_found(service, pairs)
@@ -78,6 +86,7 @@ def test_after_the_death_of_all_replicas(service):
 
 def test_after_the_death_of_the_whole_of_ray(service):
     pairs = acknowledged(service)
+    assert len(pairs) == 2
     service.kill_everything()
     service.start()
     assert_found(service, pairs)
