@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from serve_app import cli_evaluate_faces, cli_evaluate_memes
+from serve_app import cli_evaluate_faces, cli_evaluate_memes, cli_evaluate_recommendation, cli_evaluate_retrieval
 from serve_app.annotation.scenes import DEFAULT, DETECTORS
 from serve_app.errors import Problem
 from serve_app.evaluation.scenes import Boundary, Score, Splits, read_labels, score, split_files
@@ -21,6 +21,8 @@ app = typer.Typer(help="Measure the methods on labelled files.", no_args_is_help
 app.command()(cli_evaluate_faces.faces)
 app.command()(cli_evaluate_memes.memes)
 app.command()(cli_evaluate_memes.meme_files)
+app.command()(cli_evaluate_retrieval.retrieval)
+app.command()(cli_evaluate_recommendation.recommendation)
 
 NO, NO_INPUT = 1, 2
 
