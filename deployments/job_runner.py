@@ -6,9 +6,11 @@ import asyncio
 import logging
 import os
 import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from ray import serve
+from ray.serve import metrics
 
 from serve_app.errors import Problem
 
@@ -16,20 +18,34 @@ log = logging.getLogger("mediaverse")
 
 IDLE_S = 0.5
 LONGEST_PAUSE_S = 30.0
-TIDY_S = 3600.0
-FOLLOW_S = 5.0
+MEASURE_S = 60.0
+
+GAUGES = {
+    "mediaverse_contents": "Contents that are to be found",
+    "mediaverse_vectors": "Contents that have their vector",
+    "mediaverse_explained_failures": "Contents without a vector whose assets say why",
+    "mediaverse_unexplained": "Contents without a vector that nothing explains",
+}
+TAGS = ("modality", "revision")
+
+Round = Callable[[str], Awaitable[bool]]
+"""Does some work in the name of a worker, and says whether there was any."""
 
 
 class Work(Protocol):
-    """What can be worked on: ``work_once`` does one job and says whether there was one.
+    """What can be worked on."""
 
-    With ``quick`` it takes none that may last long.
-    """
+    def rounds(self, workers: int) -> Sequence[Round]:
+        """What goes on side by side, over and over again; ``workers`` bounds the jobs that may take long."""
+        ...
 
-    async def work_once(self, worker: str, quick: bool = False) -> bool: ...
-    async def catch_up_revision(self) -> int: ...
-    async def follow_people(self) -> int: ...
-    async def tidy(self) -> int: ...
+    def chores(self) -> Mapping[float, Sequence[Callable[[], Awaitable[None]]]]:
+        """What is done at the start and then every so many seconds."""
+        ...
+
+    async def counts(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
+        """The value of each gauge by its tags."""
+        ...
 
 
 @serve.deployment
@@ -38,19 +54,19 @@ class JobRunner:
 
     def __init__(self, work: Work, workers: int = 2) -> None:
         self.work = work
-        self.workers = workers
         self.name = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self.woken = asyncio.Event()
-        self.tasks = [asyncio.create_task(self._run(i)) for i in range(workers)]
-        self.chores = [
-            asyncio.create_task(self._catch_up()),
-            asyncio.create_task(self._tidy()),
-            asyncio.create_task(self._follow()),
-        ]
+        self.gauges = {name: metrics.Gauge(name, text, TAGS) for name, text in GAUGES.items()}
+        rounds = work.rounds(workers)
+        self.woken = [asyncio.Event() for _ in rounds]
+        self.tasks = [asyncio.create_task(self._run(i, each)) for i, each in enumerate(rounds)]
+        chores = [(self._measure, MEASURE_S)]
+        chores += [(chore, period) for period, some in work.chores().items() for chore in some]
+        self.chores = [asyncio.create_task(_regularly(*each)) for each in chores]
 
     async def nudge(self) -> None:
         """Look for work now instead of at the next tick."""
-        self.woken.set()
+        for woken in self.woken:
+            woken.set()
 
     async def check_health(self) -> None:
         """Serve's hook: a runner whose worker has ended is replaced."""
@@ -58,38 +74,16 @@ class JobRunner:
             if task.done():
                 raise RuntimeError("a worker of the job runner ended") from task.exception()
 
-    async def _catch_up(self) -> None:
-        try:
-            if queued := await self.work.catch_up_revision():
-                log.info("%d assets have no vector of this model yet; queued", queued)
-        except Exception:
-            log.exception("could not look for assets without a vector")
+    async def _measure(self) -> None:
+        for name, values in (await self.work.counts()).items():
+            for tags, value in values.items():
+                self.gauges[name].set(value, dict(zip(TAGS, tags, strict=True)))
 
-    async def _follow(self) -> None:
+    async def _run(self, number: int, work: Round) -> None:
+        pause, woken = IDLE_S, self.woken[number]
         while True:
             try:
-                if named := await self.work.follow_people():
-                    log.info("the faces of %d assets were named anew", named)
-            except Exception as error:
-                log.warning("assets do not follow the gallery yet: %s", error)
-            await asyncio.sleep(FOLLOW_S)
-
-    async def _tidy(self) -> None:
-        while True:
-            try:
-                if swept := await self.work.tidy():
-                    log.info("%d files that a crash left behind are gone", swept)
-            except Exception:
-                log.exception("could not tidy up")
-            await asyncio.sleep(TIDY_S)
-
-    async def _run(self, number: int) -> None:
-        pause = IDLE_S
-        while True:
-            try:
-                # One worker never takes what may last hours, so that a picture does not wait behind a film.
-                quick = number == 0 and self.workers > 1
-                if await self.work.work_once(f"{self.name}:{number}", quick):
+                if await work(f"{self.name}:{number}"):
                     pause = IDLE_S
                     continue
                 pause = IDLE_S
@@ -97,7 +91,16 @@ class JobRunner:
                 pause = min(LONGEST_PAUSE_S, 2 * pause)
                 log.error("no work for %g s: %s", pause, error, exc_info=not isinstance(error, Problem))
             try:
-                await asyncio.wait_for(self.woken.wait(), pause)
+                await asyncio.wait_for(woken.wait(), pause)
             except TimeoutError:
                 continue
-            self.woken.clear()
+            woken.clear()
+
+
+async def _regularly(chore: Callable[[], Awaitable[None]], period_s: float) -> None:
+    while True:
+        try:
+            await chore()
+        except Exception as error:
+            log.error("a chore is put off for %g s: %s", period_s, error, exc_info=not isinstance(error, Problem))
+        await asyncio.sleep(period_s)

@@ -103,17 +103,21 @@ class FacesAt:
 
 
 class Picture:
-    """One picture on its way to the annotators. Its CLIP vector is made once, however many heads read it."""
+    """One picture on its way to the annotators. Its CLIP vector is made once, however many heads read it.
 
-    def __init__(self, payload: Payload, encoder: Any, explain: bool = False) -> None:
+    By the configured model, or the ``model`` of that name.
+    """
+
+    def __init__(self, payload: Payload, encoder: Any, explain: bool = False, model: str | None = None) -> None:
         self.payload, self.explain = payload, explain
         self._encoder = encoder
+        self._model = model
         self._vector: asyncio.Future[Floats] | None = None
 
     async def vector(self) -> Floats:
         """float32 [D], L2-normalised; one reader's leaving takes nothing from the others."""
         if self._vector is None:
-            self._vector = asyncio.ensure_future(call(self._encoder.encode_image, self.payload))
+            self._vector = asyncio.ensure_future(call(self._encoder.encode_image, self.payload, self._model))
             # Its readers may all have met their deadlines by the time it fails.
             self._vector.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._vector)
@@ -128,8 +132,8 @@ class Annotators:
     people: PeopleGraph | None = None
     deadlines_s: Mapping[str, float] = field(default_factory=dict)
 
-    def picture(self, payload: Payload, explain: bool = False) -> Picture:
-        return Picture(payload, self.served["cross_modal_embedding"], explain)
+    def picture(self, payload: Payload, explain: bool = False, model: str | None = None) -> Picture:
+        return Picture(payload, self.served["cross_modal_embedding"], explain, model)
 
     async def see(self, name: str, picture: Picture) -> Seen:
         """Ask the annotator ``name``. Raises ``Problem``: what it raised, or ``deadline`` after its own."""

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
-from graphs.processing import SCENES
-from graphs.retrieval import Places, decode_text
+from graphs.embedding import decode_text
+from graphs.places import Places
 from graphs.shape3d import ShapeCalls
 from graphs.shape_work import SHAPE
 from graphs.uploads import digest_of, sniff_upload
 from graphs.video import VideoCalls
+from graphs.video_work import SCENES
 from serve_app import catalog
-from serve_app.catalog import parse_filter
+from serve_app.catalog import Addition, parse_filter
 from serve_app.errors import Problem
 from serve_app.media import images, sniff
 from serve_app.media.video import VideoInfo
 from serve_app.wire import ports, schemas
 
 ORIGINAL = "original"
+STORED_AT_ONCE = 16
+"""Files of one request that are read and written side by side."""
 SMALL_MESH = 20 * 1024 * 1024
 """Bytes up to which a mesh is read before it is accepted; a larger one may take minutes, so its job reads it."""
 JOBS = {"video": "process_video", "shape3d": "process_shape3d"}
@@ -43,6 +47,13 @@ class AssetGraph:
         """
         # Finished even when the client leaves meanwhile, so that no file stays without its row.
         return await asyncio.shield(self._store(new))
+
+    async def add_many(self, news: Sequence[ports.NewAsset]) -> list[tuple[schemas.Asset, bool] | Problem]:
+        """Each as ``add`` would, the rows of all in one transaction; what is wrong with one costs the others nothing.
+
+        Raises what is wrong with all of them.
+        """
+        return await asyncio.shield(self._store_all(news))
 
     async def get(self, id: str) -> schemas.Asset:
         """The asset, or ``not_found``."""
@@ -94,37 +105,56 @@ class AssetGraph:
         await asyncio.to_thread(both)
 
     async def _store(self, new: ports.NewAsset) -> tuple[schemas.Asset, bool]:
-        upload = new.upload
-        facts = await asyncio.to_thread(_inspect, upload)
-        sha256 = await asyncio.to_thread(digest_of, upload.file)
-        upload.file.seek(0)
-        file = await asyncio.to_thread(self._files.put, upload.file, "")
+        (outcome,) = await self._store_all([new])
+        if isinstance(outcome, Problem):
+            raise outcome
+        return outcome
+
+    async def _store_all(self, news: Sequence[ports.NewAsset]) -> list[tuple[schemas.Asset, bool] | Problem]:
+        desk = asyncio.Semaphore(STORED_AT_ONCE)
+        kept = await asyncio.gather(*(self._keep(new, desk) for new in news), return_exceptions=True)
+        additions = [each for each in kept if isinstance(each, Addition)]
+        crashes = [each for each in kept if not isinstance(each, Addition | Problem)]
         try:
-            if facts.kind == "video":
-                facts = _facts(await self.videos.probe(file))
-            elif facts.kind == "shape3d" and upload.size <= SMALL_MESH:
-                await self.shapes.check(file)
-        except BaseException:
-            await asyncio.to_thread(self._files.delete, [file])
+            if crashes:
+                raise crashes[0]
+            added = await asyncio.to_thread(self._catalog.assets.add_many, additions)
+        except BaseException as error:
+            # Not where a commit whose answer was lost may have kept the rows.
+            if not isinstance(error, Problem) or error.status < 500:
+                await self._drop(additions)
             raise
+        await self._drop([each for each, outcome in zip(additions, added, strict=True) if not _is_new(outcome)])
+        if self.runner is not None and any(map(_is_new, added)):
+            self.runner.nudge.remote()
+        outcomes = iter(added)
+        return [_outcome(next(outcomes) if isinstance(each, Addition) else each) for each in kept]
+
+    async def _drop(self, additions: Sequence[Addition]) -> None:
+        await asyncio.to_thread(self._files.delete, [each.new.file for each in additions])
+
+    async def _keep(self, new: ports.NewAsset, desk: asyncio.Semaphore) -> Addition:
+        """Store the file; gives the row that is to follow. Raises ``Problem``, and leaves nothing then."""
+        async with desk:
+            upload = new.upload
+            facts = await asyncio.to_thread(_inspect, upload, new.media_type)
+            sha256 = await asyncio.to_thread(digest_of, upload.file)
+            upload.file.seek(0)
+            file = await asyncio.to_thread(self._files.put, upload.file, "")
+            try:
+                if facts.kind == "video":
+                    facts = _facts(await self.videos.probe(file))
+                elif facts.kind == "shape3d" and upload.size <= SMALL_MESH:
+                    await self.shapes.check(file)
+            except BaseException:
+                await asyncio.to_thread(self._files.delete, [file])
+                raise
         row = catalog.NewAsset(
             owner=new.owner, kind=facts.kind, media_type=facts.media_type, sha256=sha256, bytes=upload.size, file=file,
             id=new.id, width=facts.width, height=facts.height, duration_s=facts.duration_s,
             description=new.description if (new.description or "").strip() else None,
         )  # fmt: skip
-        add, job = self._catalog.assets.add, JOBS.get(facts.kind, "process")
-        try:
-            asset, created = await asyncio.to_thread(add, row, idempotency_key=new.idempotency_key, job_kind=job)
-        except (Problem, ValueError) as error:
-            # Only what was refused for certain: a commit whose answer was lost may have kept the row.
-            if isinstance(error, ValueError) or error.status < 500:
-                await asyncio.to_thread(self._files.delete, [file])
-            raise
-        if not created:
-            await asyncio.to_thread(self._files.delete, [file])
-        elif self.runner is not None:
-            self.runner.nudge.remote()
-        return _asset(asset), created
+        return Addition(row, new.idempotency_key, JOBS.get(facts.kind, "process"))
 
     @property
     def _catalog(self) -> catalog.Catalog:
@@ -146,10 +176,16 @@ class Facts:
     duration_s: float | None = None
 
 
-def _inspect(upload: ports.Upload) -> Facts:
-    """Facts of a file that this version stores; a picture is decoded once, so that it surely can be."""
-    media_type = sniff_upload(upload)
+def _inspect(upload: ports.Upload, said: str | None = None) -> Facts:
+    """Facts of a file that this version stores; a picture is decoded once, so that it surely can be.
+
+    ``said`` is the media type by its client: what is said to be a text is one where it can be read as such.
+    """
+    is_text = said is not None and said.partition("/")[0] == "text"
+    media_type = "text/plain" if is_text else sniff_upload(upload)
     kind = sniff.kind_of(media_type) if media_type else "image"
+    if said is not None and sniff.kind_of(said) != kind:
+        raise Problem("unsupported_media", f"it is said to be {said[:80]}, and is {media_type or 'unknown content'}")
     if kind in ("video", "shape3d"):
         return Facts(kind, str(media_type))
     if kind == "text":
@@ -162,6 +198,18 @@ def _inspect(upload: ports.Upload) -> Facts:
     info = images.inspect(data)
     images.decode(data, max_side=64)
     return Facts("image", info.media_type, info.width, info.height)
+
+
+def _is_new(outcome: tuple[catalog.Asset, bool] | Problem) -> bool:
+    return not isinstance(outcome, Problem) and outcome[1]
+
+
+def _outcome(outcome: Any) -> tuple[schemas.Asset, bool] | Problem:
+    """What a client sees of it."""
+    if isinstance(outcome, Problem):
+        return outcome
+    asset, created = outcome
+    return _asset(asset), created
 
 
 def _facts(info: VideoInfo) -> Facts:

@@ -6,16 +6,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.errors import Problem
+from serve_app.wire.schemas import Annotation
 
 log = logging.getLogger("mediaverse")
 
 TIMEOUT_S = 60.0
+PAUSES_S = (1.0, 4.0)
+"""Before annotators that failed are asked again."""
+
+Shape = TypeVar("Shape", bound=Annotation)
 
 
 async def call(method: Any, *args: Any, timeout_s: float = TIMEOUT_S) -> Any:
@@ -62,6 +67,22 @@ async def patiently(work: Callable[[], Awaitable[Any]], tries: int = 4) -> Any:
                 raise
             await asyncio.sleep(2.0**attempt)
     raise AssertionError("unreachable")
+
+
+async def insistently(look: Callable[[set[str] | None], Awaitable[Shape]]) -> Shape:
+    """What ``look(None)`` sees; the annotators whose results failed are asked again, a few times.
+
+    A request has to take what there is; a job has the time to ask again.
+    """
+    annotation = await look(None)
+    for pause in PAUSES_S:
+        failed = {name for name, result in annotation.results.items() if result.status == "failed"}
+        if not failed:
+            break
+        await asyncio.sleep(pause)
+        again = await look(failed)
+        annotation = annotation.model_copy(update={"results": annotation.results | again.results})
+    return annotation
 
 
 @contextmanager

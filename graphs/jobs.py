@@ -23,16 +23,16 @@ class JobGraph:
 
     async def get(self, id: str) -> schemas.Job:
         """The job, or ``not_found``."""
-        return _job(await asyncio.to_thread(self._jobs.get, id))
+        return show(await asyncio.to_thread(self._jobs.get, id))
 
     async def page(self, *, state: str | None, asset_id: str | None, limit: int, cursor: str | None) -> schemas.JobPage:
         """Jobs, newest first."""
         page = await asyncio.to_thread(self._jobs.page, state=state, asset_id=asset_id, limit=limit, cursor=cursor)
-        return schemas.JobPage(items=[_job(job) for job in page.items], next_cursor=page.next_cursor)
+        return schemas.JobPage(items=[show(job) for job in page.items], next_cursor=page.next_cursor)
 
     async def cancel(self, id: str) -> schemas.Job:
         """Cancel a job that has not ended; its worker stops within a second."""
-        return _job(await asyncio.to_thread(self._jobs.cancel, id))
+        return show(await asyncio.to_thread(self._jobs.cancel, id))
 
     async def events(self, id: str) -> AsyncIterator[schemas.Job]:
         """The job now and at every change, up to its end."""
@@ -50,5 +50,6 @@ class JobGraph:
         return self.places.catalog.jobs
 
 
-def _job(job: Job) -> schemas.Job:
+def show(job: Job) -> schemas.Job:
+    """A job as a client sees it."""
     return schemas.Job(**{name: getattr(job, name) for name in schemas.Job.model_fields})

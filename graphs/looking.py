@@ -41,6 +41,8 @@ class Look:
     annotators: Annotators
     actions: Any
     asked: tuple[str, ...]
+    model: str | None = None
+    """Another encoder than the configured one."""
     crew: Crew = field(default_factory=lambda: Crew(AT_ONCE))
     findings: dict[str, VideoFindings] = field(init=False)
     began: float | None = None
@@ -57,7 +59,7 @@ class Look:
 
     async def at_still(self, still: Still) -> None:
         """One frame of a scene; waits while all hands are full."""
-        picture = self.annotators.picture(ship(still.picture))
+        picture = self.annotators.picture(ship(still.picture), model=self.model)
         await self.crew.add(self._all({name: partial(self._look, name, still, picture) for name in ON_STILLS}))
 
     async def at_second(self, second: Second) -> None:

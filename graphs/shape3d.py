@@ -64,6 +64,8 @@ class ShapeRequest:
     up: Up | None = None
     pictures: bool = False
     job: Job | None = None
+    model: str | None = None
+    """Another encoder than the configured one, for vectors."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class ShapeGraph:
         times.append(time.perf_counter())
         await self._check(request)
         yield Step("annotate", 0.5)
-        findings = await self._see(request.annotators, pictures)
+        findings = await self._see(request, pictures)
         times.append(time.perf_counter())
         yield schemas.ShapeAnnotation(
             asset=info(facts, request.sha256),
@@ -182,10 +184,13 @@ class ShapeGraph:
         if job and not await asyncio.to_thread(self.places.catalog.jobs.held, job):
             raise LeaseLostError(f"job {job.id} is no longer held by {job.worker}")
 
-    async def _see(self, names: Sequence[str], pictures: Sequence[bytes]) -> dict[str, Findings]:
+    async def _see(self, request: ShapeRequest, pictures: Sequence[bytes]) -> dict[str, Findings]:
         """Every view goes to every annotator, all at once: they batch what comes together."""
+        names = request.annotators
         findings = {name: Findings() for name in names}
-        given = list(enumerate(self.annotators.picture(ship(picture)) for picture in pictures))
+        given = list(
+            enumerate(self.annotators.picture(ship(picture), model=request.model) for picture in pictures)
+        )
 
         async def look(name: str, number: int, picture: Picture) -> None:
             findings[name].seen[number] = await self.annotators.see(name, picture)

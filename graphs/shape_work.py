@@ -14,7 +14,7 @@ from graphs.image import digest
 from graphs.retrieval import Places
 from graphs.shape3d import PREVIEWS, Preview, ShapeCalls, ShapeRequest
 from graphs.shape_answers import ANNOTATORS
-from serve_app.catalog import Asset, Catalog, Content, Key, NewRendition
+from serve_app.catalog import Asset, Catalog, Content, Key, NewRendition, Served
 from serve_app.errors import Problem
 from serve_app.wire import schemas
 
@@ -46,15 +46,15 @@ class ShapeWork:
         await asyncio.to_thread(put, asset.id, annotation.view_keys, sha256=asset.sha256)
 
     async def index(
-        self, asset: Asset, missing: Sequence[Content], annotation: schemas.ShapeAnnotation | None, revision: str,
+        self, asset: Asset, missing: Sequence[Content], annotation: schemas.ShapeAnnotation | None, target: Served,
         hold: Hold,
     ) -> None:  # fmt: skip
         """Store the vectors of the views, of which ``missing`` have none; a ``Problem`` that says how many have none
         then. Without an ``annotation`` the model is looked at again, which may give other views than before."""
         if annotation is None:
-            annotation = await self._look(asset, ("embedding",), "index", hold)
+            annotation = await self._look(asset, ("embedding",), "index", hold, target.model)
             await self.keep(asset, annotation)
-            left = await asyncio.to_thread(self._catalog.vectors.missing_of_asset, asset.id, revision)
+            left = await asyncio.to_thread(self._catalog.vectors.missing_of_asset, asset.id, target.revision)
             missing = [content for content in left if content.modality == MODALITY]
         result = annotation.results["cross_modal_embedding"]
         vectors = {each.view: each.embedding for each in result.embeddings or []}
@@ -63,7 +63,7 @@ class ShapeWork:
             for content in missing
             if content.part in vectors
         ]
-        await asyncio.to_thread(self._catalog.vectors.put_many, found, revision)
+        await asyncio.to_thread(self._catalog.vectors.put_many, found, target.revision)
         if len(found) < len(missing):
             code = "unavailable" if result.status == "unavailable" else "unprocessable"
             lacking = f"{len(missing) - len(found)} of {len(missing)} views have no vector"
@@ -103,8 +103,10 @@ class ShapeWork:
             preview.height,
         )  # fmt: skip
 
-    async def _look(self, asset: Asset, named: tuple[str, ...], stage: str, hold: Hold) -> schemas.ShapeAnnotation:
-        request = ShapeRequest(asset.file, asset.sha256, named, job=hold.job)
+    async def _look(
+        self, asset: Asset, named: tuple[str, ...], stage: str, hold: Hold, model: str | None = None
+    ) -> schemas.ShapeAnnotation:
+        request = ShapeRequest(asset.file, asset.sha256, named, job=hold.job, model=model)
         async with aclosing(self.shapes.stored(request)) as updates:
             async for update in updates:
                 if isinstance(update, schemas.ShapeAnnotation):

@@ -48,6 +48,8 @@ class Request:
     seed: int = 0
     job: Job | None = None
     within_s: float = inf
+    model: str | None = None
+    """Another encoder than the configured one, for vectors."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class VideoGraph:
 
     async def annotate(self, request: Request) -> AsyncIterator[Update]:
         """Progress while it lasts, the annotation as the last item. The same file and seed give the same answer."""
-        course = Course(Look(self.annotators, self.actions, request.annotators))
+        course = Course(Look(self.annotators, self.actions, request.annotators, request.model))
         try:
             async with (
                 near(self.places.files, request.file) as descriptor,

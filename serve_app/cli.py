@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from serve_app import (
     cli_annotate,
+    cli_doctor,
     cli_evaluate,
     cli_examples,
     cli_index,
@@ -21,6 +22,7 @@ from serve_app import (
     cli_models,
     cli_people,
     cli_recommend,
+    cli_reindex,
     cli_render,
     cli_search,
     cli_serve,
@@ -52,9 +54,11 @@ app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_people.app, name="people")
 app.add_typer(cli_train.app, name="train")
 app.command("visual-part")(cli_memes.visual_part)
+app.command()(cli_doctor.doctor)
 app.command()(cli_recommend.recommend)
 app.command()(cli_recommend.starter)
 app.command()(cli_recommend.interests)
+app.command()(cli_reindex.reindex)
 app.command()(cli_render.render)
 app.command()(cli_search.search)
 

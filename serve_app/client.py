@@ -78,6 +78,19 @@ class Client:
         """``POST /v1/assets``."""
         return self._post_file("/v1/assets", file, {"owner": owner, "id": id})
 
+    def add_many(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """``POST /v1/assets:batch``: the outcome of each item, in their order."""
+        body = b"".join(json.dumps(item).encode() + b"\n" for item in items)
+        named = {"Content-Type": "application/x-ndjson"}
+        response = self._send("POST", "/v1/assets:batch", content=body, headers=named)
+        try:
+            outcomes = [json.loads(line) for line in response.text.splitlines()]
+        except ValueError as error:
+            raise self._broken_off() from error
+        if [outcome["line"] for outcome in outcomes] != list(range(1, len(items) + 1)):
+            raise self._broken_off()
+        return outcomes
+
     def asset(self, id: str) -> dict[str, Any]:
         """``GET /v1/assets/{id}``."""
         return self._json("GET", f"/v1/assets/{quote(id)}")
@@ -110,6 +123,22 @@ class Client:
                 if name == "end":
                     return
         raise self._broken_off()
+
+    def index_status(self) -> dict[str, Any]:
+        """``GET /v1/index``."""
+        return self._json("GET", "/v1/index")
+
+    def reindex(self, model: str) -> dict[str, Any]:
+        """``POST /v1/index/reindex``; gives the job. Opening a large model may take minutes."""
+        return self._json("POST", "/v1/index/reindex", json={"model": model}, timeout=600.0)
+
+    def rollback(self) -> dict[str, Any]:
+        """``POST /v1/index/rollback``; gives the job."""
+        return self._json("POST", "/v1/index/rollback", json={}, timeout=600.0)
+
+    def doctor(self, repair: bool = False) -> dict[str, Any]:
+        """``GET /v1/index/doctor``, or ``POST`` for what mends it."""
+        return self._json("POST" if repair else "GET", "/v1/index/doctor")
 
     def people(self) -> Iterator[dict[str, Any]]:
         """Whom the service recognises, newest first."""

@@ -11,6 +11,7 @@ from serve_app.wire import (
     routes_assets,
     routes_batch,
     routes_health,
+    routes_index,
     routes_jobs,
     routes_legacy,
     routes_people,
@@ -33,7 +34,7 @@ def create_app(services: Services) -> ASGIApp:
     problems.install(app)
     for routes in (
         routes_annotate, routes_batch, routes_assets, routes_jobs, routes_search, routes_people, routes_recommendation,
-        routes_legacy, routes_transcoder, routes_health,
+        routes_legacy, routes_transcoder, routes_index, routes_health,
     ):  # fmt: skip
         app.include_router(routes.router)
     return app

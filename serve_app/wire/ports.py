@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
 from serve_app.errors import Problem
-from serve_app.wire import people_schemas, recommendation_schemas, schemas
+from serve_app.wire import index_schemas, people_schemas, recommendation_schemas, schemas
 
 WHOLE_BYTES = 256 * 1024 * 1024
 """What is read into memory at once; larger files are videos, which are read a piece at a time."""
@@ -166,6 +166,16 @@ class PeoplePort(Protocol):
     async def search(self, data: bytes, owner: str, k: int) -> people_schemas.FaceHits: ...
 
 
+class IndexPort(Protocol):
+    """What is searched, and what is to be."""
+
+    async def status(self) -> index_schemas.Index: ...
+    async def reindex(self, model: str) -> schemas.Job: ...
+    async def rollback(self, task: str) -> schemas.Job: ...
+    async def examine(self) -> index_schemas.Diagnosis: ...
+    async def repair(self) -> index_schemas.Diagnosis: ...
+
+
 class HealthPort(Protocol):
     """How every task stands."""
 
@@ -185,4 +195,5 @@ class Services:
     jobs: JobPort
     people: PeoplePort | None = None
     shape3d: ShapePort | None = None
+    index: IndexPort | None = None
     max_upload_bytes: int = 256 * 1024 * 1024

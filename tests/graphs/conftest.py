@@ -13,13 +13,13 @@ with warnings.catch_warnings():
     import ray
     import ray.serve
 
-import graphs.processing
+import graphs.calls
 from tests.graphs.world import World
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs.processing, "PAUSES_S", (0.0,))
+    monkeypatch.setattr(graphs.calls, "PAUSES_S", (0.0,))
 
 
 @pytest.fixture(autouse=True)

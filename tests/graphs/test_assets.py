@@ -212,31 +212,13 @@ def test_without_an_embedding_the_index_fails_with_its_remedy(world: World) -> N
     assert world.catalog.jobs.page(state="failed").items[0].asset_id == "a"
 
 
-def test_what_failed_for_want_of_weights_is_indexed_once_they_are_there(world: World) -> None:
-    world.encoder.fault = NO_WEIGHTS
-    add(world)
-    work(world)
-    for _ in range(2):  # the service is started again, twice still without weights
-        assert asyncio.run(world.processing.catch_up_revision()) == 1
-        assert asyncio.run(world.processing.catch_up_revision()) == 0, "it is queued already"
-        assert work(world)
-        assert get(world).state == "failed"
-    world.encoder.fault = None
-    assert asyncio.run(world.processing.catch_up_revision()) == 1
-    assert work(world)
-    assert get(world).state == "ready"
-    assert get(world).stages["index"].error is None
-    assert found(world) == ["a"]
-    assert asyncio.run(world.processing.catch_up_revision()) == 0
-
-
 @pytest.fixture
 def clocked(tmp_path: Path) -> Any:
     """A world whose catalog's clock is moved by the test."""
     clock = Clock()
     world = World(tmp_path)
     world.places.__dict__["catalog"] = Catalog.open(world.places.catalog_url, clock)
-    world.shards[0].target.shard._log = world.catalog.vectors
+    world.shards[0].target.log = world.catalog.vectors
     yield world, clock
     world.close()
 
@@ -260,22 +242,6 @@ def test_a_model_that_always_crashes_fails_the_asset_in_the_end(clocked: tuple[W
     assert asset.stages["index"].state == "failed"
     assert "internal" in (asset.stages["index"].error or "")
     assert world.catalog.jobs.page().items[0].attempts == MAX_ATTEMPTS
-
-
-def test_so_it_does_when_the_asset_is_indexed_anew(clocked: tuple[World, Clock]) -> None:
-    world, clock = clocked
-    add(world)
-    work(world)
-    newer = World(world.folder, revision="better@1")
-    newer.places.__dict__["catalog"] = world.catalog
-    newer.encoder.fault = crash(ZeroDivisionError())
-    assert asyncio.run(newer.processing.catch_up_revision()) == 1
-    give_up(newer, clock)
-    assert get(newer).state == "failed", "and not processing for ever"
-    newer.encoder.fault = None
-    assert asyncio.run(newer.processing.catch_up_revision()) == 1
-    work(newer)
-    assert get(newer).state == "ready"
 
 
 def test_a_worker_that_lost_its_lease_stops_and_the_other_ends_the_job(clocked: tuple[World, Clock]) -> None:
@@ -316,11 +282,11 @@ def test_what_is_deleted_while_it_is_processed_is_nowhere(world: World, during: 
             await world.assets.delete("a")
             return await inner.detect(payload)
 
-        async def encode_image(self, payload: bytes) -> Any:
+        async def encode_image(self, payload: bytes, model: str | None = None) -> Any:
             await world.assets.delete("a")
             return await inner.encode_image(payload)
 
-        async def encode_text(self, text: str) -> Any:
+        async def encode_text(self, text: str, model: str | None = None) -> Any:
             return await inner.encode_text(text)
 
     handle.target = Deleting()
@@ -347,47 +313,6 @@ def test_deleting_takes_everything_but_what_others_share(world: World) -> None:
     assert world.files() == []
     with pytest.raises(Problem, match="not_found"):
         asyncio.run(world.assets.delete("a"))
-
-
-def test_a_new_revision_is_indexed_beside_the_old(world: World) -> None:
-    add(world, description="some words")
-    add(world, "t", b"more words")
-    while work(world):
-        pass
-    add(world, "waiting", png(1, 2, 3))
-    newer = World(world.folder, revision="better@1")
-    assert found(newer) == []
-    assert asyncio.run(newer.processing.catch_up_revision()) == 2, "the waiting one will be embedded by its own job"
-    assert asyncio.run(newer.processing.catch_up_revision()) == 0
-    assert found(world) == ["a"], "the old serves on"
-    looked_at = len(newer.objects.calls)
-    while work(newer):
-        pass
-    assert len(newer.objects.calls) == looked_at + 1, "only the waiting one is annotated"
-    assert sorted(found(newer)) == ["a", "waiting"]
-    assert sorted(found(newer, "x", "text")) == ["a", "t"]
-    assert get(newer).state == "ready"
-    newer.close()
-
-
-def test_an_asset_deleted_before_it_is_queued_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for id in ("a", "b"):
-        add(world, id, png(ord(id)))
-        work(world)
-    newer = World(world.folder, revision="better@1")
-    missing = newer.catalog.vectors.missing
-
-    def and_then_delete(*args: Any) -> Any:
-        rows = missing(*args)
-        if rows:
-            newer.catalog.assets.delete("a")
-        return rows
-
-    monkeypatch.setattr(newer.catalog.vectors, "missing", and_then_delete)
-    assert asyncio.run(newer.processing.catch_up_revision()) == 1
-    assert work(newer)
-    assert found(newer) == ["b"]
-    newer.close()
 
 
 def test_the_original_comes_back_as_it_was_and_nothing_else_does(world: World) -> None:

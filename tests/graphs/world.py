@@ -15,28 +15,45 @@ from PIL import Image
 
 from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
+from graphs.embedding import ENCODER, Embedding
 from graphs.image import ImageGraph
+from graphs.index import IndexGraph
 from graphs.jobs import JobGraph
 from graphs.people import PeopleGraph
+from graphs.places import Places
 from graphs.processing import ProcessingGraph
+from graphs.quick import QuickWork
 from graphs.recommendation import RecommendationGraph
-from graphs.retrieval import Places, RetrievalGraph
+from graphs.reindex import Reindexing
+from graphs.retrieval import RetrievalGraph
 from graphs.shape3d import Drawing, ShapeCalls, ShapeGraph
 from graphs.shape_work import ShapeWork
+from graphs.upkeep import Upkeep
 from graphs.video import Reading, VideoCalls, VideoGraph
+from graphs.video_work import VideoWork
 from serve_app.annotation.descriptor import Described, KeptFace
 from serve_app.annotation.labels import FoundFace, Label
-from serve_app.catalog import NewContent
+from serve_app.catalog import NewContent, Served
 from serve_app.media.enclosure import Rings
 from serve_app.media.mesh_process import MeshLimits
 from serve_app.media.video import Limits
 from serve_app.models.manifest import load_manifest
-from serve_app.recommendation.profile import cluster, seeds
-from serve_app.retrieval.index import Hits
-from serve_app.retrieval.shard import Query, Shard
-from serve_app.retrieval.thresholds import REPORT, Thresholds
+from serve_app.recommendation.keeper import Keeper
+from serve_app.recommendation.seeds import Asked
+from serve_app.retrieval.hits import Hits, Query
+from serve_app.retrieval.shard import Shard
+from serve_app.retrieval.thresholds import Thresholds
 
 DIM = 16
+TEXT_DIM = 12
+"""Of the sentence encoder: another than the first one's, as in truth."""
+THRESHOLDS: Thresholds = {
+    ("text", "image"): 0.24,
+    ("image", "text"): 0.23,
+    ("text", "text"): 0.6,
+    ("text", "shape3d"): 0.24,
+}
+"""Those of D3.2, section 3.6; views of 3D assets take those of pictures."""
 REVISION = load_manifest().models["clip-embedded"].key
 
 
@@ -122,10 +139,10 @@ class Encoder:
         self.chosen: dict[str | bytes, NDArray[np.float32]] = {}
         self.limit = 1000
 
-    async def encode_text(self, text: str) -> dict[str, Any]:
+    async def encode_text(self, text: str, model: str | None = None) -> dict[str, Any]:
         return {"vector": self.vector(text), "truncated": len(text) > self.limit}
 
-    async def encode_image(self, payload: bytes) -> NDArray[np.float32]:
+    async def encode_image(self, payload: bytes, model: str | None = None) -> NDArray[np.float32]:
         return self.vector(payload)
 
     def vector(self, content: str | bytes) -> NDArray[np.float32]:
@@ -190,19 +207,66 @@ class Recognizer:
         return [Label("pan left", 0.7)]
 
 
-class Searcher:
-    """A real shard; one thread owns it, here the event loop's."""
+class Sentences:
+    """Vectors that a test chose for a text, else any, of another dimension than the encoder's."""
 
-    def __init__(self, shard: Shard) -> None:
-        self.shard = shard
+    def __init__(self) -> None:
+        self.chosen: dict[str, NDArray[np.float32]] = {}
+        self.limit = 2000
+
+    async def encode(self, text: str) -> dict[str, Any]:
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[8:16], "little")
+        some = np.random.default_rng(seed).normal(size=TEXT_DIM)
+        return {"vector": self.chosen.get(text, unit(some, TEXT_DIM)), "truncated": len(text) > self.limit}
+
+
+class Searcher:
+    """A real shard of each revision that is asked for; one thread owns them, here the event loop's."""
+
+    def __init__(self, log: Any, number: int, shards: int) -> None:
+        self.log, self.number, self.count = log, number, shards
+        self.shards: dict[str, Shard] = {}
+        self.waits = 0
+        """So many times ``prepare`` is not done yet."""
 
     async def search(self, query: Query) -> dict[str, Hits]:
-        return self.shard.search([query])[0]
+        return self.open(query.revision, len(query.vector)).search([query])[0]
+
+    async def prepare(self, revision: str, dim: int) -> bool:
+        self.waits -= 1
+        self.open(revision, dim).catch_up()
+        return self.waits < 0
+
+    async def release(self, revision: str) -> None:
+        self.shards.pop(revision, None)
+
+    async def status(self) -> dict[str, Any]:
+        return {"revisions": sorted(self.shards)}
+
+    def open(self, revision: str, dim: int) -> Shard:
+        if revision not in self.shards:
+            self.shards[revision] = Shard(self.log, revision, dim, shard=self.number, shards=self.count)
+        return self.shards[revision]
 
 
 class Recommender:
-    async def plan(self, vectors: NDArray[np.float32], k: int) -> Any:
-        return seeds(vectors, cluster(vectors), k)
+    """The real profiles, read and kept as the deployment does; what is old is renewed when a test says so."""
+
+    def __init__(self, catalog: Any) -> None:
+        self.keeper = Keeper(catalog)
+        self.stale: list[tuple[Any, ...]] = []
+
+    async def plan(self, asked: Asked) -> Any:
+        planned, stale = await asyncio.to_thread(self.keeper.plan, asked)
+        self.stale += [(asked.user, kind, asked.revision) for kind in stale]
+        return planned
+
+    async def starter(self, revision: str, k: int) -> Any:
+        return (await asyncio.to_thread(self.keeper.starter, revision, k))[0]
+
+    def renew(self) -> None:
+        while self.stale:
+            self.keeper.renew(*self.stale.pop())
 
 
 class Runner:
@@ -214,16 +278,18 @@ class World:
     """All graphs over one catalog in ``folder``."""
 
     def __init__(
-        self, folder: Path, shards: int = 1, revision: str = REVISION, thresholds: Thresholds = REPORT
-    ) -> None:
+        self, folder: Path, shards: int = 1, revision: str = REVISION, thresholds: Thresholds = THRESHOLDS,
+        dim: int = DIM,
+    ) -> None:  # fmt: skip
         self.places = Places(f"sqlite:///{folder / 'catalog.db'}", f"file://{folder / 'files'}", revision)
         self.folder = folder
         self.encoder = Handle(Encoder())
+        configured = Served(ENCODER, revision.partition("@")[0], revision, dim)
+        self.catalog.settings.adopt(**vars(configured))
+        self.embedding = Embedding(self.encoder, None, {ENCODER: configured}, self.places)
         self.objects = Handle(Detector(Label("dog", 0.9, (1, 2, 3, 4)), Label("dog", 0.6), Label("cat", 0.4)))
         self.faces = Handle(Detector(Label("unknown", 0.8, (0, 0, 9, 9))))
-        self.shards = [
-            Handle(Searcher(Shard(self.catalog.vectors, revision, DIM, shard=i, shards=shards))) for i in range(shards)
-        ]
+        self.shards = [Handle(Searcher(self.catalog.vectors, i, shards)) for i in range(shards)]
         self.memes = Handle(Judge(0.9))
         self.texts = Handle(Reader(Label("ONE DOES NOT", 0.9, (0, 0, 8, 2)), Label("SIMPLY", 0.8, (0, 3, 8, 5))))
         manifest = load_manifest()
@@ -243,19 +309,28 @@ class World:
             self.people,
         )
         self.image = ImageGraph(self.annotators)
-        self.retrieval = RetrievalGraph(self.encoder, self.shards, self.places, thresholds)
+        self.sentences = Handle(Sentences())
+        self.retrieval = RetrievalGraph(
+            self.encoder, self.shards, self.places, {revision: thresholds}, self.sentences
+        )  # fmt: skip
         self.actions = Handle(Recognizer())
         reading = Reading("correlation", 10.0, Limits())
         self.splitter = Handle(VideoGraph(self.annotators, self.actions, self.places, reading))
         self.videos = VideoCalls(self.splitter, self.places)
-        self.recommendation = RecommendationGraph(self.retrieval, Handle(Recommender()))
+        self.recommendation = RecommendationGraph(self.retrieval, Handle(Recommender(self.catalog)))
         self.runner = Handle(Runner())
         drawing = Drawing(MeshLimits(), Rings(), size=64, thumbnail_size=64, turntable_size=64, turntable_frames=4)
         self.renderer = Handle(ShapeGraph(self.annotators, self.places, drawing))
         self.shapes = ShapeCalls(self.renderer, self.places)
         self.assets = AssetGraph(self.places, self.videos, self.shapes, self.runner)
-        work = ShapeWork(self.shapes, self.places)
-        self.processing = ProcessingGraph(self.image, self.videos, work, self.retrieval, self.people)
+        watching, drawing_work = VideoWork(self.videos, self.places), ShapeWork(self.shapes, self.places)
+        self.reindexing = Reindexing(self.embedding, self.shards, watching, drawing_work)
+        self.upkeep = Upkeep(self.embedding, self.shards)
+        quick = QuickWork(self.image, self.embedding, self.people)
+        self.processing = ProcessingGraph(
+            quick, watching, drawing_work, self.reindexing, self.people, self.upkeep
+        )  # fmt: skip
+        self.index = IndexGraph(self.embedding, self.shards, self.runner)
         self.jobs = JobGraph(self.places)
 
     @property
@@ -275,13 +350,18 @@ class World:
         new = NewContent(f"{owner}/{name}", owner, modality, "text/plain", digest, 3, f"aa/{digest}/original")
         self.catalog.contents.add(new, unit(vector), self.places.revision)
 
+    def serve_sentences(self) -> str:
+        """Texts are found by the sentence encoder from now on; the key of its vectors."""
+        self.catalog.settings.adopt("text_embedding", "sentences", "sentences@1", TEXT_DIM)
+        return "sentences@1"
+
     def close(self) -> None:
         self.catalog.close()
 
 
-def unit(vector: Any) -> NDArray[np.float32]:
+def unit(vector: Any, dim: int = DIM) -> NDArray[np.float32]:
     """``vector``, filled with zeros to the dimension of the tests, at length one."""
-    row = np.zeros(DIM, np.float32)
+    row = np.zeros(dim, np.float32)
     row[: len(vector)] = vector
     return row / np.linalg.norm(row)
 

@@ -1,0 +1,113 @@
+"""Vectors of contents, by each model that needs one: what is served, what is to follow it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deployments.replica import ship
+from graphs.calls import call
+from graphs.places import Places
+from serve_app.catalog import Content, Served, Settings
+from serve_app.diagnosis import EMBEDDED
+from serve_app.errors import Problem
+from serve_app.models.manifest import Manifest, Model, load_manifest
+from serve_app.retrieval.hits import Floats
+
+ENCODER = "cross_modal_embedding"
+SENTENCES = "text_embedding"
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The encoder, the sentence encoder where there is one, and the models that the configuration names for them."""
+
+    encoder: Any
+    sentences: Any
+    configured: Mapping[str, Served]
+    places: Places
+
+    def targets(self) -> list[Served]:
+        """The models of which a content needs a vector from now on, what is served first; blocks.
+
+        Read once a content has its row: whatever is wanted later is made for all rows that are there by then.
+        """
+        targets: list[Served] = []
+        for task, configured in self.configured.items():
+            models = self.places.catalog.settings.get(task)
+            wanted = [models.served, models.wanted] if models is not None else [configured]
+            targets += [each for each in wanted if each is not None and self.makes(each)]
+        return targets
+
+    def lacking(self, asset_id: str) -> list[tuple[Served, Content]]:
+        """What the contents of an asset lack; blocks."""
+        missing = self.places.catalog.vectors.missing_of_asset
+        return [
+            (target, content)
+            for target in self.targets()
+            for content in missing(asset_id, target.revision)
+            if content.modality in EMBEDDED[target.task]
+        ]
+
+    def makes(self, target: Served) -> bool:
+        """Whether vectors of a model can be made here: any encoder is opened when needed, one sentence encoder is."""
+        if target.task == SENTENCES:
+            return self.sentences is not None and target == self.configured.get(SENTENCES)
+        return target.task == ENCODER
+
+    async def vector(self, target: Served, content: Content) -> Floats:
+        """The vector of a text or a picture that is stored; raises ``Problem`` when it cannot be read."""
+        if content.text is not None:
+            return await self.embed(target, content.modality, content.text.encode())
+        data = await asyncio.to_thread(self.places.files.read, str(content.file))
+        return await self.embed(target, content.modality, data)
+
+    async def embed(self, target: Served, modality: str, data: bytes) -> Floats:
+        """The vector of a text or a picture; raises ``Problem`` when it cannot be read."""
+        if modality == "image":
+            return np.asarray(await call(self.encoder.encode_image, ship(data), target.model))
+        text = decode_text(data)
+        if target.task == SENTENCES:
+            return np.asarray((await call(self.sentences.encode, text))["vector"])
+        return np.asarray((await call(self.encoder.encode_text, text, target.model))["vector"])
+
+
+def served_of(model: Model) -> Served:
+    """How a row of the manifest is served."""
+    section = model.clip or model.sentence
+    if section is None:
+        raise Problem("unprocessable", f"{model.name} makes no vectors that are searched")
+    return Served(model.task, model.name, model.key, section.dim)
+
+
+def find_model(name: str, manifest: Manifest | None = None) -> Served:
+    """The model of that name; ``not_found`` with those that there are."""
+    models = (manifest or load_manifest()).models
+    fit = [each.name for each in models.values() if each.task in EMBEDDED]
+    if name not in fit:
+        raise Problem("not_found", f"no model {name[:80]!r} embeds contents; there are {', '.join(sorted(fit))}")
+    return served_of(models[name])
+
+
+def adopt(settings: Settings, rows: Mapping[str, Model]) -> dict[str, Served]:
+    """Tell the catalog what the configuration names; gives that by task. Blocks.
+
+    A first encoder is served at once; sentences are served once every text has its vector, which a job sees to.
+    """
+    configured = {task: served_of(rows[task]) for task in EMBEDDED if task in rows}
+    for task, each in configured.items():
+        if task == ENCODER or settings.get(task) is not None:
+            settings.adopt(task, each.model, each.revision, each.dim)
+    return configured
+
+
+def decode_text(data: bytes) -> str:
+    """UTF-8 (with or without BOM) to text; ``bad_request`` otherwise."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Problem("bad_request", f"the text is not UTF-8: {error.reason} at byte {error.start}") from error

@@ -1,0 +1,145 @@
+"""The jobs of texts and pictures: many at once, so that the models batch, and what they find is written together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from deployments.batcher import Batcher, BatchSizes
+from graphs.annotators import ANNOTATORS
+from graphs.calls import insistently, patiently
+from graphs.embedding import Embedding, decode_text
+from graphs.image import ImageGraph
+from graphs.keeping import answers_of, keep_faces, key_of, reason, skipped
+from graphs.people import PeopleGraph
+from serve_app.catalog import Answer, Asset, Catalog, Job, Key, Served
+from serve_app.catalog.jobs import Ended
+from serve_app.catalog.rows import StageName, StageState
+from serve_app.errors import Problem
+from serve_app.retrieval.hits import PARTED, Floats
+from serve_app.wire import schemas
+
+KINDS = ("process", "index")
+"""Of the jobs that are done here; they take seconds at most."""
+PICTURES = 16
+"""That are held and looked at at once."""
+WRITTEN = BatchSizes(max_batch_size=64, max_queue=4096)
+"""Jobs whose findings are written together."""
+
+
+@dataclass
+class Findings:
+    """What a job has found so far and, once it has ``ended``, the stages that are done and why others are not."""
+
+    job: Job
+    answers: list[Answer] = field(default_factory=list)
+    vectors: list[tuple[Key, Floats, str]] = field(default_factory=list)
+    """Each with its revision."""
+    body: str | None = None
+    """A text, for search by words."""
+    ended: bool = False
+    stages: dict[StageName, StageState] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class QuickWork:
+    """Annotates and embeds texts and pictures."""
+
+    image: ImageGraph
+    embedding: Embedding
+    people: PeopleGraph
+
+    async def find(self, job: Job) -> Findings:
+        """All that a job is to find, or why it could not."""
+        assert job.asset_id is not None
+        found = Findings(job)
+        try:
+            asset = await asyncio.to_thread(self._catalog.assets.get, job.asset_id)
+            seen = await self._annotate(found, asset) if job.kind == "process" else None
+            await patiently(lambda: self._index(found, asset, seen))
+        except Problem as problem:
+            found.error = None if problem.code == "not_found" else reason(problem)
+        found.ended = True
+        return found
+
+    async def write(self, found: Findings) -> None:
+        """Keep what a job has found, and end it; LeaseLostError where it is another's by now."""
+        await self._pen.submit(found)
+
+    async def _annotate(self, found: Findings, asset: Asset) -> schemas.Annotation | None:
+        found.stages |= skipped(asset)
+        if asset.kind != "image":
+            return None
+        async with self._desk:
+            data = await asyncio.to_thread(self.embedding.places.files.read, asset.file)
+            seen = await patiently(lambda: insistently(lambda results: self._look(data, results)))
+        found.answers = answers_of(asset, seen)
+        found.stages["annotate"] = "ready"
+        if seen.seen_faces or found.job.attempts > 1:
+            # The answer comes first: what is called otherwise from then on is followed in both.
+            await self.write(Findings(found.job, found.answers))
+            found.answers = []
+            await keep_faces(self.people, asset, seen.seen_faces)
+        return seen
+
+    async def _look(self, data: bytes, results: set[str] | None) -> schemas.Annotation:
+        names = [name for name, each in ANNOTATORS.items() if results is None or each.result in results]
+        return await self.image.annotate(data, names)
+
+    async def _index(self, found: Findings, asset: Asset, seen: schemas.Annotation | None) -> None:
+        embedding = seen.results["cross_modal_embedding"].embedding if seen else None
+        lacking = await asyncio.to_thread(self.embedding.lacking, asset.id)
+        found.vectors = []
+        for target, content in lacking:
+            if content.modality in PARTED:
+                continue
+            if content.modality == "image" and embedding is not None and self._is_configured(target):
+                vector = np.asarray(embedding, np.float32)
+            else:
+                vector = await self.embedding.vector(target, content)
+            found.vectors.append((key_of(content), vector, target.revision))
+        if asset.kind == "text":
+            data = await asyncio.to_thread(self.embedding.places.files.read, asset.file)
+            found.body = decode_text(data)
+        found.stages["index"] = "ready"
+
+    def _is_configured(self, target: Served) -> bool:
+        """Whether an annotator's vector is one of this model."""
+        return target == self.embedding.configured.get(target.task)
+
+    @cached_property
+    def _desk(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(PICTURES)
+
+    @cached_property
+    def _pen(self) -> Batcher[Findings, None]:
+        """Writes what is ready while the rest is worked on; of a group that cannot be written only what is at fault
+        fails."""
+        return Batcher(self._write, WRITTEN)
+
+    def _write(self, some: Sequence[Findings]) -> list[Exception | None]:
+        """The annotations, the vectors and the ends of jobs, a transaction each."""
+        catalog = self._catalog
+        if answers := [answer for each in some for answer in each.answers]:
+            catalog.annotations.put_many(answers)
+        made: dict[str, list[tuple[Key, Floats]]] = defaultdict(list)
+        for key, vector, revision in (vector for each in some for vector in each.vectors):
+            made[revision].append((key, vector))
+        if bodies := {str(each.job.asset_id): each.body for each in some if each.body is not None}:
+            catalog.words.put_many(bodies)
+        for revision, vectors in made.items():
+            catalog.vectors.put_many(vectors, revision)
+        ended = {each.job.id: each for each in some if each.ended}
+        outcomes = catalog.jobs.finish_many([Ended(each.job, each.error, each.stages) for each in ended.values()])
+        lost = {outcome: error for outcome, error in zip(ended, outcomes, strict=True) if isinstance(error, Exception)}
+        return [lost.get(each.job.id) if each.ended else None for each in some]
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self.embedding.places.catalog

@@ -1,0 +1,64 @@
+"""Is every content in the index? What is counted, said in words, and the job that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from serve_app.catalog import Catalog, Job, Served
+from serve_app.catalog.rows import Modality
+from serve_app.wire.index_schemas import Diagnosis, Finding
+
+EMBEDDED: Mapping[str, tuple[Modality, ...]] = {
+    "cross_modal_embedding": ("text", "image", "video", "shape3d"),
+    "text_embedding": ("text",),
+}
+"""The modalities of which the models of a task make vectors."""
+REINDEX = "reindex"
+"""The kind of the jobs that make the vectors of a model."""
+OPEN = ("queued", "running")
+REPAIR = "mediaverse doctor --repair"
+
+
+def targets(catalog: Catalog) -> list[Served]:
+    """The models of which every content needs a vector, by the catalog alone."""
+    models = [found for task in EMBEDDED if (found := catalog.settings.get(task)) is not None]
+    return [each for found in models for each in (found.served, found.wanted) if each is not None]
+
+
+def queue(catalog: Catalog, target: Served) -> Job:
+    """The job that makes the vectors of a model, and has it served where it is wanted: the open one, or a new one."""
+    last = last_job(catalog, target)
+    if last is not None and last.state in OPEN:
+        return last
+    return catalog.jobs.add(REINDEX, payload=asdict(target))[0]
+
+
+def last_job(catalog: Catalog, target: Served) -> Job | None:
+    """The latest job for a model; None where there was none of late."""
+    jobs = catalog.jobs.page(kind=REINDEX).items
+    return next((job for job in jobs if job.payload == asdict(target)), None)
+
+
+def diagnose(catalog: Catalog, wanted: Sequence[Served]) -> Diagnosis:
+    """What is there and what is not, of each model and modality."""
+    findings = [
+        Finding(revision=target.revision, **vars(line))
+        for target in wanted
+        for line in catalog.doctor.report(target.revision, EMBEDDED[target.task])
+    ]
+    faults = [fault for finding in findings for fault in _faults(finding)]
+    return Diagnosis(healthy=not faults, findings=findings, faults=faults, remedy=REPAIR if faults else None)
+
+
+def _faults(finding: Finding) -> list[str]:
+    """Each thing that is wrong, as a sentence."""
+    what = f"{finding.modality} by {finding.revision}"
+    faults = []
+    if finding.unexplained:
+        lack = "content has" if finding.unexplained == 1 else "contents have"
+        faults.append(f"{what}: {finding.unexplained} {lack} neither a vector nor a reason why not")
+    if finding.orphans:
+        stand = "vector stands" if finding.orphans == 1 else "vectors stand"
+        faults.append(f"{what}: {finding.orphans} {stand} for nothing that is stored")
+    return faults
