@@ -1,133 +1,254 @@
-"""One modality's vectors of one shard in FAISS: exact answers under filters, never a hole.
+"""One modality's vectors of one shard: exact answers under filters, never a hole, at any size.
 
-Rows are only appended to the FAISS index; a deleted row is masked out at once and removed when a rebuild is due. Scores
-are inner products of unit vectors, so cosines.
+Few matching rows are scanned exactly; of many, a FAISS index names candidates, which are ranked by their true cosines.
+FAISS may lag behind: rows that it does not have yet are scanned. One thread owns an index; what takes long is done by a
+``Rebuild`` in another thread and swapped in by the owner.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from serve_app.catalog.filters import Filter
+from serve_app.retrieval.ann import Ann, least_rows
+from serve_app.retrieval.attributes import Attributes, Entries
+from serve_app.retrieval.columns import Column, RowNumbers
+from serve_app.retrieval.exact import Blocks, Mask, best, scan
 from serve_app.retrieval.hits import NO_HITS, Floats, Hits, Ids
+from serve_app.retrieval.rebuild import Rebuild
 
-_FACTORY = re.compile(r"Flat|IVF\d+,Flat")
-_REBUILD_SHARE = 0.2
-_TRAINING_POINTS = 10_000
+Kinds = Sequence[tuple[int, str]]
+"""FAISS factories by the size from which on each is used, ascending from 0."""
 
-
-# Below this many queries x dimensions FAISS scans once a query instead of once a batch; its default of 128,000 is 250
-# queries at 512-d. A batch of 32 takes a fifth of the CPU this way, a single query what it took.
-faiss.cvar.distance_compute_blas_threshold = 2048
+FLAT: Kinds = ((0, "Flat"),)
+EXACT_BELOW = 10_000
+"""Matching rows that are scanned however many there are: gathering them takes about as long as a look into FAISS."""
+_TAIL = 1024
+_FED = 256
+"""Rows that wait for FAISS, and how many it takes at a time, so that no search waits long."""
+_LONG_TAIL = 16_384
+_DEAD = 0.2
+_FEW_DEAD = 1000
+_GROWN = 4
+"""An index is trained anew once it holds so many times what it was trained on."""
+_PATIENCE = 1.5
+"""After a failure it is tried again when there are so many times the vectors."""
 
 
 class VectorIndex:
-    """A growing set of unit vectors [D] under integer ids, each with an owner.
+    """A growing set of unit vectors [D] under integer ids, with what filters ask of each."""
 
-    ``factory`` is a FAISS index-factory string, ``Flat`` or ``IVF<lists>,Flat``: both keep the vectors as they are, so
-    that a rebuild loses nothing. An inverted file stays ``Flat`` (exact) until 10,000 vectors are there to train it.
-    """
-
-    def __init__(self, dim: int, factory: str = "Flat", nprobe: int = 1) -> None:
-        if not _FACTORY.fullmatch(factory):
-            raise ValueError(f"index factory {factory!r} is neither Flat nor IVF<lists>,Flat")
+    def __init__(self, dim: int, kinds: Kinds = FLAT, gpu: bool = False) -> None:
         self.dim = dim
-        self._factory = factory
-        self._nprobe = nprobe
-        self._index = faiss.index_factory(dim, "Flat", faiss.METRIC_INNER_PRODUCT)
-        self._exact = True
-        self._vids: Ids = np.empty(0, np.int64)
-        self._owners: NDArray[np.int32] = np.empty(0, np.int32)
-        self._alive: NDArray[np.bool_] = np.empty(0, np.bool_)
-        self._rows: dict[int, int] = {}
-        self._owner_codes: dict[str, int] = {}
+        self.kinds = kinds
+        self.blocks = Blocks(dim)
+        self.attributes = Attributes()
+        self.ann: Ann | None = None
+        self.held = False
+        """While true, FAISS takes no rows: another thread reads it."""
+        self.generation = 0
+        """Grows when rows get other numbers."""
+        self._gpu = gpu
+        self._vids = Column(np.int64)
+        self._seqs = Column(np.int64)
+        self._alive = Column(np.bool_)
+        self._numbers = RowNumbers()
+        self._living = 0
+        self._trained = 0
+        self._not_before = 0
+        self._rebuild: Rebuild | None = None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._living
 
     def __contains__(self, vid: int) -> bool:
-        return vid in self._rows
+        return bool(len(self._present(np.asarray([vid], np.int64))[1]))
 
-    def add(self, vids: Sequence[int], owners: Sequence[str], vectors: Floats) -> None:
-        """Add vectors [N, D]; an id that is there already is replaced."""
+    @property
+    def vids(self) -> Ids:
+        return self._vids.view
+
+    @property
+    def seqs(self) -> Ids:
+        return self._seqs.view
+
+    @property
+    def alive(self) -> Mask:
+        return self._alive.view
+
+    @property
+    def factory(self) -> str:
+        return self.ann.factory if self.ann else "Flat"
+
+    def put(self, vids: Ids, seqs: Ids, owners: Sequence[str], vectors: Floats, entries: Entries) -> None:
+        """Add vectors [N, D], each id once; ``entries.rows`` counts among these.
+
+        One that is there already keeps its place and gets new attributes, unless its vector is another.
+        """
         if vectors.shape != (len(vids), self.dim):
             raise ValueError(f"vectors are {vectors.shape}, expected ({len(vids)}, {self.dim})")
-        if not len(vids):
-            return
-        self.remove(vids)
-        first = len(self._vids)
-        self._index.add(np.ascontiguousarray(vectors, np.float32))
-        codes = [self._owner_codes.setdefault(owner, len(self._owner_codes)) for owner in owners]
-        self._vids = np.concatenate([self._vids, np.asarray(vids, np.int64)])
-        self._owners = np.concatenate([self._owners, np.asarray(codes, np.int32)])
-        self._alive = np.concatenate([self._alive, np.ones(len(vids), np.bool_)])
-        self._rows.update(zip(map(int, vids), range(first, first + len(vids)), strict=True))
-        if self._exact and self._factory != "Flat" and len(self) >= _TRAINING_POINTS:
-            self._rebuild()
+        rows, known = self._present(vids)
+        if len(known):
+            ordered = known[np.argsort(rows[known])]
+            same = (self.blocks.gather(rows[ordered]) == vectors[ordered]).all(axis=1)
+            self._kill(rows[ordered[~same]])
+            self.attributes.clear(rows[ordered[same]])
+            self._seqs.view[rows[ordered[same]]] = seqs[ordered[same]]
+            fresh = np.setdiff1d(np.arange(len(vids)), ordered[same])
+        else:
+            fresh = np.arange(len(vids))
+        if len(fresh):
+            rows[fresh] = self._append(vids[fresh], seqs[fresh], [owners[i] for i in fresh.tolist()], vectors[fresh])
+        self.attributes.put(Entries(rows[entries.rows], *list(vars(entries).values())[1:]))
+        self.feed()
 
-    def remove(self, vids: Iterable[int]) -> None:
+    def remove(self, vids: Ids) -> None:
         """Forget these ids; unknown ones are ignored."""
-        gone = [row for vid in vids if (row := self._rows.pop(int(vid), None)) is not None]
-        self._alive[gone] = False
-        if len(self._alive) - len(self) > max(1000, _REBUILD_SHARE * len(self._alive)):
-            self._rebuild()
+        rows, known = self._present(vids)
+        self._kill(rows[known])
 
-    def search(
-        self, queries: Floats, k: int, *, without_owner: str | None = None, among: Ids | None = None
-    ) -> list[Hits]:
-        """The min(k, matches) best rows for each query [N, D].
+    def mask(
+        self, filter: Filter | None, sentences: Sequence[Ids] = (), without_owner: str | None = None
+    ) -> Mask | None:
+        """The living rows that match; None where all rows do."""
+        mask = None if filter is None or not filter.terms else self.attributes.mask(filter, sentences)
+        others = None if without_owner is None else self.attributes.others(without_owner)
+        if others is not None:
+            mask = others if mask is None else mask & others
+        if mask is None:
+            return None if self._living == len(self._alive) else self.alive
+        return mask & self.alive
 
-        ``without_owner`` leaves one owner's vectors out; ``among`` allows only these ids.
-        """
-        mask = self._mask(without_owner, among)
-        matches = len(self) if mask is None else int(mask.sum())
+    def search(self, queries: Floats, k: int, mask: Mask | None = None, *, exact: bool = False) -> list[Hits]:
+        """The min(k, matches) best rows of ``mask`` for each query [Q, D], best first."""
+        if mask is None and self._living < len(self._alive):
+            mask = self.alive
+        matches = self._living if mask is None else int(np.count_nonzero(mask))
         count = min(k, matches)
         if count < 1:
             return [NO_HITS] * len(queries)
-        scores, rows = self._index.search(
-            np.ascontiguousarray(queries, np.float32), count, params=self._parameters(mask)
-        )
-        return [self._hits(row, score) for row, score in zip(rows, scores, strict=True)]
+        queries = np.ascontiguousarray(queries, np.float32)
+        found: list[Ids | None] = [None] * len(queries)
+        if not exact:
+            found = self._candidates(queries, count, mask, matches)
+        left = [number for number, rows in enumerate(found) if rows is None]
+        if left:
+            rows = scan(self.blocks, queries[left], count, mask)
+            for number, some in zip(left, rows, strict=True):
+                found[number] = some
+        return [
+            best(self.blocks, self.vids, query, NO_HITS.vids if rows is None else rows, count)
+            for query, rows in zip(queries, found, strict=True)
+        ]
 
-    def _mask(self, without_owner: str | None, among: Ids | None) -> NDArray[np.bool_] | None:
-        code = self._owner_codes.get(without_owner) if without_owner is not None else None
-        if among is None and code is None and len(self) == len(self._alive):
+    def _candidates(self, queries: Floats, k: int, mask: Mask | None, matches: int) -> list[Ids | None]:
+        """Rows among which the best are, by FAISS and the rows that it lacks; None where a scan must tell."""
+        nothing: list[Ids | None] = [None] * len(queries)
+        ann = self.ann
+        if ann is None or matches < EXACT_BELOW:
+            return nothing
+        inside = ann.count if mask is None else int(np.count_nonzero(mask[: ann.count]))
+        # The best 100 lie as far off as the best 10 of a tenth.
+        effort = ann.effort(inside / ann.count * min(1.0, 10 / k))
+        if effort is None or inside < k:
+            return nothing
+        found = ann.candidates(queries, k, None if mask is None else mask[: ann.count], inside, effort)
+        if ann.count < self.blocks.count:
+            late = scan(self.blocks, queries, k, mask, ann.count)
+            found = [
+                rows if rows is None else np.concatenate([rows, more]) for rows, more in zip(found, late, strict=True)
+            ]
+        return found
+
+    def feed(self) -> bool:
+        """Let FAISS have some of the rows that it lacks; whether there were enough of them."""
+        ann = self.ann
+        if ann is None or self.held or self.blocks.count - ann.count < _TAIL:
+            return False
+        ann.extend(self.blocks, ann.count + _FED)
+        return True
+
+    def plan(self) -> Rebuild | None:
+        """What is due in the background, if anything; at most one at a time."""
+        if self._rebuild is not None or self.held:
             return None
-        mask = self._alive.copy()
-        if code is not None:
-            mask &= self._owners != code
-        if among is not None:
-            chosen = np.zeros(len(mask), np.bool_)
-            chosen[[row for vid in among if (row := self._rows.get(int(vid))) is not None]] = True
-            mask &= chosen
-        return mask
+        rows, dead = len(self._alive), len(self._alive) - self._living
+        compact = dead > max(_FEW_DEAD, _DEAD * rows)
+        factory = self._wanted()
+        base = None
+        if not compact:
+            tail = self.blocks.count - self.ann.count if self.ann else 0
+            outgrown = self.factory != factory and (self.ann is None or self._living > self._trained)
+            if self._living < self._not_before or self._living < 1:
+                return None
+            if not outgrown and not (self.ann and self._living > _GROWN * self._trained):
+                if tail < _LONG_TAIL:
+                    return None
+                base, factory = self.ann, self.factory
+        elif self._living < self._not_before:
+            factory = "Flat"
+        self._rebuild = Rebuild(self.blocks, self.alive.copy(), factory, base=base, compact=compact, gpu=self._gpu)
+        # What is copied, and what is read by another thread, must not change meanwhile.
+        self.held = base is not None
+        return self._rebuild
 
-    def _parameters(self, mask: NDArray[np.bool_] | None) -> faiss.SearchParameters | None:
-        if mask is None and self._exact:
-            return None
-        chosen: dict[str, object] = {} if self._exact else {"nprobe": self._nprobe}
-        if mask is not None:
-            chosen["sel"] = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # type: ignore[call-arg, arg-type]
-        return faiss.SearchParameters(**chosen) if self._exact else faiss.SearchParametersIVF(**chosen)
+    def adopt(self, made: Rebuild) -> None:
+        """Swap in what a rebuild made."""
+        if made is not self._rebuild:
+            raise ValueError("not the rebuild that was planned last")
+        self._rebuild = None
+        self.held = False
+        if made.failed:
+            self._not_before = int(_PATIENCE * self._living) + 1
+            return
+        if made.kept is not None:
+            self._renumber(made, made.kept)
+            self.ann, self._trained = made.ann, len(made.kept)
+        elif made.ann is not None:
+            self.ann = made.ann
+            self._trained = self._trained if made.factory == self.factory and made.base else made.count
 
-    def _hits(self, rows: Ids, scores: Floats) -> Hits:
-        found = rows >= 0
-        return Hits(self._vids[rows[found]], scores[found])
+    def _wanted(self) -> str:
+        """The kind for this size; ``Flat`` as long as there is too little to train it."""
+        factory = [kind for size, kind in self.kinds if size <= self._living][-1]
+        return factory if factory == "Flat" or self._living >= least_rows(factory, self.dim) else "Flat"
 
-    def _rebuild(self) -> None:
-        rows = np.flatnonzero(self._alive)
-        vectors = self._index.reconstruct_batch(rows) if len(rows) else np.empty((0, self.dim), np.float32)
-        self._exact = self._factory == "Flat" or len(rows) < _TRAINING_POINTS
-        index = faiss.index_factory(self.dim, "Flat" if self._exact else self._factory, faiss.METRIC_INNER_PRODUCT)
-        if not self._exact:
-            index.train(vectors)
-            index.make_direct_map()  # type: ignore[attr-defined]
-        index.add(vectors)
-        self._index = index
-        self._vids, self._owners = self._vids[rows], self._owners[rows]
-        self._alive = np.ones(len(rows), np.bool_)
-        self._rows = {int(vid): row for row, vid in enumerate(self._vids)}
+    def _renumber(self, made: Rebuild, kept: Ids) -> None:
+        for _, piece in made.source.pieces(made.copied):
+            made.blocks.append(piece)
+        rows = np.concatenate([kept, np.arange(made.count, len(self._alive))])
+        self.blocks = made.blocks
+        self.attributes = self.attributes.kept(rows)
+        self._load(self.vids[rows], self.seqs[rows], self.alive[rows])
+        self.generation += 1
+
+    def _load(self, vids: Ids, seqs: Ids, alive: NDArray[np.bool_]) -> None:
+        self._vids, self._seqs, self._alive = Column(np.int64, vids), Column(np.int64, seqs), Column(np.bool_, alive)
+        self._numbers = RowNumbers(vids)
+        self._living = int(np.count_nonzero(alive))
+
+    def _append(self, vids: Ids, seqs: Ids, owners: Sequence[str], vectors: Floats) -> Ids:
+        first = self.blocks.count
+        self._vids.extend(vids)
+        self._seqs.extend(seqs)
+        self._alive.extend(np.ones(len(vids), np.bool_))
+        self.attributes.add_rows(owners)
+        self._numbers.put(vids, first)
+        self._living += len(vids)
+        self.blocks.append(vectors)
+        return np.arange(first, first + len(vids))
+
+    def _present(self, vids: Ids) -> tuple[Ids, Ids]:
+        """The row of each id, and which of the ids have a living one."""
+        rows = self._numbers.get(vids)
+        known = np.flatnonzero(rows >= 0)
+        return rows, known[self.alive[rows[known]]]
+
+    def _kill(self, rows: Ids) -> None:
+        rows = np.unique(rows)
+        self.alive[rows] = False
+        self.attributes.clear(rows)
+        self._living -= len(rows)
