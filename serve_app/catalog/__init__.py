@@ -11,11 +11,12 @@ from serve_app.catalog.annotations import Annotations, Answer
 from serve_app.catalog.assets import Assets
 from serve_app.catalog.checks import validate_id
 from serve_app.catalog.contents import Contents
+from serve_app.catalog.doctor import Doctor
 from serve_app.catalog.engine import Clock, Database, utc_now
 from serve_app.catalog.faces import Faces
 from serve_app.catalog.files import Files
 from serve_app.catalog.filters import Filter, parse_filter
-from serve_app.catalog.jobs import Jobs, LeaseLostError
+from serve_app.catalog.jobs import Ended, Jobs, LeaseLostError
 from serve_app.catalog.migrate import migrate
 from serve_app.catalog.people import People
 from serve_app.catalog.renditions import Renditions
@@ -67,6 +68,7 @@ __all__ = [
     "ChangePage",
     "Content",
     "ContentAdded",
+    "Ended",
     "FaceHit",
     "Files",
     "Filter",
@@ -117,6 +119,7 @@ class Catalog:
         self.starters = Starters(database)
         self.profiles = Profiles(database)
         self.jobs = Jobs(database, clock)
+        self.doctor = Doctor(database, clock)
 
     @classmethod
     def open(cls, url: str, clock: Clock = utc_now) -> Catalog:

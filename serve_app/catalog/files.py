@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -75,6 +75,13 @@ class Files:
             return cast(BinaryIO, self._fs.open(self._place(path), "rb"))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise Problem("not_found", "there is no such file") from error
+
+    def stored(self) -> Iterator[str]:
+        """The paths of all files that are complete, but for transient ones."""
+        for found in self._fs.find(self._root):
+            path = str(found).removeprefix(f"{self._root}/")
+            if not path.startswith(f"{_TRANSIENT}/") and not path.endswith("/.part"):
+                yield path
 
     def locate(self, path: str) -> str:
         """Where another process finds the file: a local path, or a URL that fsspec opens."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +29,15 @@ STAGED = ("process", "index", "process_video", "index_video", "process_shape3d",
 
 class LeaseLostError(Exception):
     """The job is no longer this worker's: cancelled, or its lease ran out and another took it. Stop working on it."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that its worker is done with: why it failed, if it did, and the stages of its asset that have ended."""
+
+    job: Job
+    error: str | None = None
+    stages: Mapping[StageName, StageState] = field(default_factory=dict)
 
 
 class Jobs:
@@ -114,22 +124,28 @@ class Jobs:
         No two workers ever get the same claim. A job whose ``max_attempts`` claims all ran out fails with a reason.
         """
 
-        def work(connection: Connection) -> Job | None:
+        found = self.claim_many(worker, lease_s, 1, kinds=kinds, max_attempts=max_attempts)
+        return found[0] if found else None
+
+    def claim_many(
+        self, worker: str, lease_s: float, limit: int, *, kinds: Sequence[str] | None = None, max_attempts: int = 3
+    ) -> list[Job]:
+        """Like ``claim``, at most ``limit`` jobs in one transaction, the oldest first."""
+
+        def work(connection: Connection) -> list[Job]:
             now = self._clock()
             _fail_exhausted(connection, now, kinds, max_attempts)
             ready = or_(jobs.c.state == "queued", _expired(now))
-            query = select(jobs.c.number).where(ready, *_of_kinds(kinds)).order_by(jobs.c.number).limit(1)
-            number = connection.execute(query.with_for_update(skip_locked=True)).scalar()
-            if number is None:
-                return None
+            query = select(jobs.c.number).where(ready, *_of_kinds(kinds)).order_by(jobs.c.number).limit(limit)
+            numbers = connection.execute(query.with_for_update(skip_locked=True)).scalars().all()
             lease = now + timedelta(seconds=lease_s)
             taken = {"state": "running", "worker": worker, "lease_until": lease, "attempts": jobs.c.attempts + 1}
             taken |= {"progress": 0.0, "detail": None}  # an attempt begins from the start
-            row = connection.execute(update(jobs).where(jobs.c.number == number).values(taken).returning(jobs)).one()
-            return _job(row)
+            claimed = update(jobs).where(jobs.c.number.in_(numbers)).values(taken).returning(jobs)
+            return sorted(map(_job, connection.execute(claimed)), key=lambda job: job.number)
 
-        if not self._anything_to_do(kinds):
-            return None
+        if limit < 1 or not self._anything_to_do(kinds):
+            return []
         return self._database.write(work)
 
     def _anything_to_do(self, kinds: Sequence[str] | None) -> bool:
@@ -161,19 +177,25 @@ class Jobs:
 
         When a ``process`` or ``index`` job fails, the stages it left unfinished fail with it.
         """
-        message = clean_error(error)
-        values: dict[str, Any] = {"state": "succeeded", "progress": 1.0, "lease_until": None}
-        if message is not None:
-            values = {"state": "failed", "error": message, "lease_until": None}
-        values["finished_at"] = self._clock()
+        (outcome,) = self.finish_many([Ended(job, error)])
+        if isinstance(outcome, LeaseLostError):
+            raise outcome
+        return outcome
 
-        def work(connection: Connection) -> Job:
-            done = _update_held(connection, job, values)
-            if message is not None:
-                _fail_stages(connection, done, message)
-            return done
+    def finish_many(self, ended: Sequence[Ended]) -> list[Job | LeaseLostError]:
+        """Like ``finish`` for each, with the stages they have brought to an end, in one transaction.
 
-        return self._database.write(work)
+        For a job that is no longer its worker's its own LeaseLostError, which takes nothing from the others.
+        """
+
+        def work(connection: Connection) -> list[Job | LeaseLostError]:
+            outcomes: dict[str, Job | LeaseLostError] = {}
+            # In one order, whoever ends which jobs together: they are locked one after the other.
+            for one in sorted(ended, key=lambda one: one.job.number):
+                outcomes[one.job.id] = _finish(connection, one, self._clock())
+            return [outcomes[one.job.id] for one in ended]
+
+        return self._database.write(work) if ended else []
 
     def set_stage(self, job: Job, stage: StageName, state: StageState, error: str | None = None) -> None:
         """Record how far the job's worker has brought a stage of its asset; LeaseLostError when the job is lost.
@@ -236,6 +258,22 @@ def enqueue_many(connection: Connection, wanted: Sequence[tuple[str, str | None]
     fresh = {"payload": {}, "created_at": now, "state": "queued", "attempts": 0, "progress": 0.0}
     rows = [fresh | {"id": uuid.uuid4().hex, "kind": kind, "asset_id": asset_id} for kind, asset_id in wanted]
     connection.execute(insert(jobs), rows)
+
+
+def _finish(connection: Connection, ended: Ended, now: datetime) -> Job | LeaseLostError:
+    job, message = ended.job, clean_error(ended.error)
+    values: dict[str, Any] = {"state": "succeeded", "progress": 1.0, "lease_until": None, "finished_at": now}
+    if message is not None:
+        values = {"state": "failed", "error": message, "lease_until": None, "finished_at": now}
+    try:
+        done = _update_held(connection, job, values)
+    except LeaseLostError as lost:
+        return lost
+    if ended.stages and job.asset_id is not None:
+        write_stages(connection, job.asset_id, ended.stages)
+    if message is not None:
+        _fail_stages(connection, done, message)
+    return done
 
 
 def cancel_of_asset(connection: Connection, asset_id: str, now: datetime) -> None:

@@ -105,12 +105,16 @@ def release(connection: Connection, keys: Iterable[Key]) -> None:
     content refers to them, and are touched where one does."""
     wanted = set(keys)
     referred = referred_keys(connection, wanted)
-    vids = _live_of(connection, wanted - referred)
+    empty(connection, _live_of(connection, wanted - referred))
+    touch(connection, referred)
+
+
+def empty(connection: Connection, vids: Sequence[int]) -> None:
+    """Make live vectors tombstones, inside an ordered write."""
     if vids:
         seqs = next_numbers(connection, "seq", len(vids))
         emptied = update(vectors).where(vectors.c.vid == bindparam("dead")).values(seq=bindparam("next"), data=None)
         connection.execute(emptied, [{"dead": vid, "next": seq} for vid, seq in zip(vids, seqs, strict=True)])
-    touch(connection, referred)
 
 
 def _live_of(connection: Connection, keys: set[Key]) -> list[int]:

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
 from serve_app.catalog import Catalog, ChangePage, NewAsset, NewContent, NewFace, Person
+from serve_app.catalog.schema import metadata
 
 REVISION = "clip@1"
 FACE_MODEL = "faces@1"
@@ -79,6 +83,20 @@ def rows_of(page: ChangePage) -> list[Change]:
 
 def log(catalog: Catalog, revision: str = REVISION, after: int = 0) -> list[Change]:
     return rows_of(catalog.vectors.changes(revision, 0, 1, after, 100_000))
+
+
+def differences(connection: Connection) -> list[Any]:
+    """In what the tables of a database are not those of the code, but for what each makes in its own way to find words.
+
+    On SQLite that is a virtual table with tables of its own, on Postgres a column with an index.
+    """
+
+    def compared(_thing: object, name: str | None, kind: str, reflected: bool, _other: object) -> bool:
+        own = {"table": "words_index", "column": "search", "index": "ix_words_search"}
+        return not (reflected and (name or "").startswith(own.get(kind, "-")))
+
+    options = {"include_object": compared}
+    return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
 
 class Clock:
