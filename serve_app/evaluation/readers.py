@@ -121,7 +121,7 @@ def captioned(found: Captioned, users: int, interests: int = 3, seed: int = 0) -
     """
     dice = np.random.default_rng(seed)
     texts = np.nonzero(found.modalities == "text")[0]
-    counts = Counter(label for row in texts for label in found.labels[row])
+    counts = Counter(label for row in texts.tolist() for label in found.labels[row])
     labels = sorted(label for label, count in counts.items() if 20 <= count <= len(texts) / 3)
     if len(labels) < interests:
         raise Problem("bad_request", f"{len(labels)} labels are on enough photographs, {interests} are needed")

@@ -7,7 +7,7 @@ posts held out, and how many of the interests it covers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from serve_app.recommendation.blend import Scored, blend, blend_distinct, scatter
 from serve_app.recommendation.diversity import distinct, intra_list_distance
 from serve_app.recommendation.profile import make_profile, mean_cosine
-from serve_app.recommendation.seeds import Mode, Profile, Scatter, plan
+from serve_app.recommendation.seeds import Profile, Scatter, plan
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-METHODS: tuple[Mode | str, ...] = ("report", "all-clusters", "random")
+METHODS = ("report", "all-clusters", "random")
 """The modes, and any contents at all, for comparison."""
+DIFFERENCE = "all-clusters less report"
 KS = (5, 10, 20, 50)
 DS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 K, D = 10, 0.2
@@ -135,26 +136,26 @@ class Desk:
 
 
 def measure(
-    bench: Bench, points: Iterable[tuple[int, float]], tell: Callable[[int], None] = lambda done: None
-) -> Iterator[Row]:
-    """Every method at each (k, d) over the users of a bench, and how much ``all-clusters`` gives more than ``report``.
+    benches: Sequence[Bench], points: Sequence[tuple[int, float]], tell: Callable[[], None] = lambda: None
+) -> list[Row]:
+    """Every method at each (k, d) over the users of benches of one name, and what ``all-clusters`` gives more.
 
-    The differences are of the same users, so their intervals are narrower than those of the means.
+    Differences from ``report`` are of the same users, so their intervals are narrower than those of the means.
     """
-    points = list(points)
     found: dict[tuple[str, int, float], list[list[float]]] = {
         (method, *point): [] for method in METHODS for point in points
     }
-    for number, reader in enumerate(bench.readers):
-        desk = Desk(bench, reader)
-        for (method, k, d), rows in found.items():
-            rows.append(list(vars(desk.figures(desk.recommend(method, k, d, number))).values()))
-        tell(number + 1)
+    desks = (Desk(bench, reader) for bench in benches for reader in bench.readers)
+    for number, desk in enumerate(desks):
+        for (method, k, d), values in found.items():
+            values.append(list(vars(desk.figures(desk.recommend(method, k, d, number))).values()))
+        tell()
+    rows = []
     for point in points:
-        ours, theirs = (np.array(found[method, *point]) for method in ("all-clusters", "report"))
-        for method in METHODS:
-            yield _row(bench, method, point, np.array(found[method, *point]))
-        yield _row(bench, "all-clusters less report", point, ours - theirs)
+        of_method = {method: np.array(found[method, *point]) for method in METHODS}
+        of_method[DIFFERENCE] = of_method["all-clusters"] - of_method["report"]
+        rows += [_row(benches[0].name, method, *point, values) for method, values in of_method.items()]
+    return rows
 
 
 def sweep() -> list[tuple[int, float]]:
@@ -162,7 +163,7 @@ def sweep() -> list[tuple[int, float]]:
     return list(dict.fromkeys([*((k, D) for k in KS), *((K, d) for d in DS)]))
 
 
-def _row(bench: Bench, method: str, point: tuple[int, float], values: NDArray[np.float64]) -> Row:
+def _row(bench: str, method: str, k: int, d: float, values: NDArray[np.float64]) -> Row:
     from scipy.stats import t  # here, not above: it takes a second
 
     count = len(values)
@@ -170,4 +171,4 @@ def _row(bench: Bench, method: str, point: tuple[int, float], values: NDArray[np
     spread = values.std(axis=0, ddof=1) / count**0.5 if count > 1 else np.full(len(means), np.inf)
     halves = t.ppf(0.975, max(1, count - 1)) * spread
     figures = {name: Interval(float(mean), float(half)) for name, mean, half in zip(NAMES, means, halves, strict=True)}
-    return Row(bench.name, method, *point, figures)
+    return Row(bench, method, k, d, figures)

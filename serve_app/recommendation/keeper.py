@@ -8,14 +8,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.catalog import Catalog, ChangePage
+from serve_app.catalog.tastes import KeptProfile
 from serve_app.recommendation.diversity import diverse
-from serve_app.recommendation.profile import LATEST_POSTS, make_profile, mean_cosine, unit
+from serve_app.recommendation.profile import LATEST_POSTS, make_profile, unit, unrelated
 from serve_app.recommendation.seeds import Asked, ClusterName, Planned, Profile, Scatter, Seed, plan
 
 Kind = Literal["text", "image"]
@@ -38,6 +40,15 @@ REST_S = 600.0
 """How long a background or a starter set counts at least, however much is added."""
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Live vectors [N, D] of one type, their ids and whose they are."""
+
+    vids: NDArray[np.int64]
+    rows: Rows
+    owners: list[str]
+
+
 class Keeper:
     """Profiles and starter sets over one catalog. Every method may be called from any thread."""
 
@@ -47,10 +58,11 @@ class Keeper:
         self._starters: dict[str, tuple[float, int]] = {}
         self._sampling = threading.Lock()
 
-    def plan(self, asked: Asked) -> tuple[dict[str, Planned], list[Kind]]:
+    def plan(self, asked: Asked) -> tuple[dict[Kind, Planned], list[Kind]]:
         """The seeds of each type of post, and the types whose profile should be renewed."""
         picked = self.catalog.interests.get(asked.user)
-        planned, stale = {}, []
+        planned: dict[Kind, Planned] = {}
+        stale: list[Kind] = []
         for kind in KINDS:
             profile, old = self.profile(asked.user, kind, asked.revision)
             picks = self._picks(picked, kind, asked.revision)
@@ -68,8 +80,8 @@ class Keeper:
         if not len(vids):
             return Profile(0), False
         kept = self.catalog.profiles.get(owner, kind, revision)
-        if kept is not None:
-            profile = Profile.of(kept.document)
+        profile = _read(kept) if kept is not None else None
+        if profile is not None:
             known = np.nonzero(np.isin(vids, np.asarray(profile.newest, np.int64)))[0]
             if len(known) and FEW_SHARE * known[0] <= profile.posts:
                 return profile, bool(known[0])
@@ -131,8 +143,8 @@ class Keeper:
         """Choose anew, over a sample where the catalog is large, and keep the result."""
         head = self.catalog.vectors.head()
         chosen: dict[Kind, list[str]] = {}
-        for kind, (vids, rows) in self._sample(revision, SAMPLED).items():
-            best = vids[diverse(unit(rows).astype(np.float32), LONGEST_STARTER)].tolist()
+        for kind, one in self._sample(revision, SAMPLED).items():
+            best = one.vids[diverse(unit(one.rows).astype(np.float32), LONGEST_STARTER)].tolist()
             names = self.catalog.vectors.latest_ids(best)
             chosen[kind] = list(dict.fromkeys(names[vid] for vid in best if vid in names))
             self.catalog.starters.put(kind, revision, chosen[kind])
@@ -140,19 +152,19 @@ class Keeper:
         return chosen
 
     def background(self, revision: str) -> dict[str, float]:
-        """The mean cosine of unrelated contents of each type, of a sample; 0 where there are too few."""
+        """The mean cosine of contents of different owners, by type, in a sample; 0 where there are too few."""
         with self._sampling:
             made_s, known = self._backgrounds.get(revision, (-np.inf, {}))
             if time.monotonic() > made_s + REST_S or not any(known.values()):
                 samples = self._sample(revision, BACKGROUND)
                 known = {
-                    kind: mean_cosine(unit(rows)) if len(rows) >= LEAST_BACKGROUND else 0.0
-                    for kind, (_, rows) in samples.items()
+                    kind: unrelated(unit(one.rows), one.owners) if len(one.owners) >= LEAST_BACKGROUND else 0.0
+                    for kind, one in samples.items()
                 }
                 self._backgrounds[revision] = (time.monotonic(), known)
             return known
 
-    def _sample(self, revision: str, count: int) -> dict[Kind, tuple[NDArray[np.int64], Rows]]:
+    def _sample(self, revision: str, count: int) -> dict[Kind, Sample]:
         """Live vectors from ``count`` changes: all where there are no more, else runs at random places of the log."""
         head, after, pages = self.catalog.vectors.head(), 0, list[ChangePage]()
         if head <= 2 * count:
@@ -167,15 +179,27 @@ class Keeper:
         return {kind: _live(pages, kind) for kind in KINDS}
 
 
-def _live(pages: Sequence[ChangePage], kind: Kind) -> tuple[NDArray[np.int64], Rows]:
+def _read(kept: KeptProfile) -> Profile | None:
+    """The kept profile; None for what another version kept in another form."""
+    try:
+        return Profile.of(kept.document)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _live(pages: Sequence[ChangePage], kind: Kind) -> Sample:
     found = {
-        int(vid): data
+        int(vid): (data, owner)
         for page in pages
-        for vid, modality, data in zip(page.vids, page.modalities, page.vectors, strict=True)
+        for vid, modality, data, owner in zip(page.vids, page.modalities, page.vectors, page.owners, strict=True)
         if modality == kind and data is not None
     }
-    rows = np.frombuffer(b"".join(found.values()), "<f4")
-    return np.fromiter(found, np.int64, len(found)), rows.reshape(len(found), -1) if found else rows.reshape(0, 0)
+    rows = np.frombuffer(b"".join(data for data, _ in found.values()), "<f4")
+    return Sample(
+        np.fromiter(found, np.int64, len(found)),
+        rows.reshape(len(found), -1) if found else rows.reshape(0, 0),
+        [owner for _, owner in found.values()],
+    )
 
 
 def _lost(seeds: Sequence[Seed], vectors: Rows) -> set[int]:

@@ -83,6 +83,16 @@ def mean_cosine(rows: NDArray[np.float64]) -> float:
     return float((total @ total - count) / (count * (count - 1)))
 
 
+def unrelated(rows: NDArray[np.float64], owners: Sequence[str]) -> float:
+    """The mean cosine of unit rows [N, D] of different owners, who did not post for each other; 0 for one owner."""
+    names, of = np.unique(np.asarray(owners, str), return_inverse=True)
+    sums = np.zeros((len(names), rows.shape[1]))
+    np.add.at(sums, of, rows)
+    total, counts = sums.sum(axis=0), np.bincount(of)
+    pairs = len(rows) ** 2 - float(counts @ counts)
+    return float((total @ total - (sums * sums).sum()) / pairs) if pairs else 0.0
+
+
 def medoids(vectors: Vectors, members: Sequence[int] | NDArray[np.int64], count: int = 1) -> list[int]:
     """The members with the least summed Euclidean distance to the others, the least first; the first of equals."""
     sums = _distances(unit(vectors[np.asarray(members, np.int64)])).sum(axis=1)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal, Self
@@ -63,7 +63,7 @@ class Profile:
         return {"posts": self.posts, "clusters": clusters} | rest
 
     @classmethod
-    def of(cls, document: dict[str, Any]) -> Self:
+    def of(cls, document: Mapping[str, Any]) -> Self:
         """The profile of a document; KeyError, TypeError or ValueError where it is none."""
         clusters = tuple(Cluster(size, tuple(medoids)) for size, medoids in document["clusters"])
         return cls(document["posts"], clusters, tuple(document["outliers"]), tuple(document["newest"]))
