@@ -107,9 +107,7 @@ def build_app(args: AppArgs) -> Application:
         ShapeGraph(annotators, places, _drawing(args.shape3d)), column.deployments["multi_view_renderer"].workers
     )
     shapes = ShapeCalls(renderer, places)
-    retrieval = RetrievalGraph(
-        encoder, shards, places, load_thresholds(args.home_path), served.get("text_embedding"), args.search_deadline_s
-    )
+    retrieval = RetrievalGraph(embedding, shards, places, load_thresholds(args.home_path), args.search_deadline_s)
     runner = _sized(JobRunner, "job_runner", column).bind(
         _processing(embedding, shards, image, people, VideoWork(videos, places), ShapeWork(shapes, places)),
         column.deployments["job_runner"].workers,

@@ -11,7 +11,7 @@ from graphs.calls import call
 from graphs.embedding import SENTENCES, Embedding, find_model
 from graphs.jobs import show
 from serve_app.catalog import Catalog, Served
-from serve_app.diagnosis import EMBEDDED, diagnose, last_job, queue
+from serve_app.diagnosis import EMBEDDED, diagnose, last_job, queue, repair
 from serve_app.errors import Problem
 from serve_app.wire import index_schemas as shapes
 from serve_app.wire import schemas
@@ -63,8 +63,7 @@ class IndexGraph:
     async def repair(self) -> shapes.Diagnosis:
         """Queue what makes the vectors that are missing; gives what was wrong."""
         found = await self.examine()
-        for target in await asyncio.to_thread(self.embedding.targets):
-            await asyncio.to_thread(queue, self._catalog, target)
+        await asyncio.to_thread(repair, self._catalog, await asyncio.to_thread(self.embedding.targets))
         self._nudge()
         return found
 

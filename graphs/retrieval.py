@@ -16,7 +16,9 @@ import numpy as np
 
 from deployments.replica import ship
 from graphs.calls import call
+from graphs.embedding import Embedding, decode_text
 from graphs.image import digest
+from graphs.keeping import key_of
 from graphs.places import Places as Places
 from graphs.ranking import shown
 from graphs.search import Asked, Leg, Search, Shown, Told, tell
@@ -41,12 +43,11 @@ SENTENCES = "text_embedding"
 class RetrievalGraph:
     """The encoders, then all shards at once, then the catalog, which knows whose each vector is."""
 
-    encoder: Any
+    embedding: Embedding
     shards: list[Any]
     places: Places
     thresholds: Mapping[str, Thresholds]
     """The least scores of "auto", by revision."""
-    sentences: Any = None
     deadline_s: float = DEADLINE_S
 
     async def search_text(self, query: schemas.TextQuery) -> schemas.SearchResult:
@@ -68,7 +69,7 @@ class RetrievalGraph:
         images.inspect(data)
         state = await self.all_shards.state()
         vector, told = await asyncio.gather(
-            call(self.encoder.encode_image, ship(data), _clip(state).model), self._told(asked)
+            call(self.embedding.encoder.encode_image, ship(data), _clip(state).model), self._told(asked)
         )
         legs = [Leg(vector, _clip(state).revision, asked.modalities)]
         return _result(await self._search(asked, legs, told, state), started)
@@ -98,24 +99,18 @@ class RetrievalGraph:
         kept = [(names[vid], score) for vid, score in zip(vids, hits.scores.tolist(), strict=True) if vid in names]
         return schemas.Ranking(contents=[name for name, _ in kept], scores=[score for _, score in kept])
 
-    async def embed(self, modality: str, data: bytes, model: str | None = None) -> Floats:
-        """The vector of a content by the configured encoder or ``model``; raises ``Problem`` when it is unreadable."""
-        if modality == "image":
-            return np.asarray(await call(self.encoder.encode_image, ship(data), model))
-        encoded = await call(self.encoder.encode_text, decode_text(data), model)
-        return np.asarray(encoded["vector"])
-
     async def add_content(self, id: str, type: str, user: str, data: bytes) -> None:
         """Store a content and its vector in one transaction: once this returns, every search finds it."""
         info = images.inspect(data) if type == "image" else None
         state = await self.all_shards.state()
         if info is not None:
-            vectors = {_clip(state).revision: await self.embed(type, data, _clip(state).model)}
+            vectors = {_clip(state).revision: await self.embedding.embed(_clip(state), type, data)}
         else:
             legs, _ = await self._legs(decode_text(data), MODALITIES, state)
             vectors = {leg.revision: np.asarray(leg.vector) for leg in legs}
         # Finished even when the client leaves meanwhile, so that no file stays without its row.
         await asyncio.shield(self._store(id, type, user, data, info, vectors, _clip(state).revision))
+        await asyncio.shield(self._make_up(id))
 
     async def retrieve(self, type: str, user: str, k: int, data: bytes) -> dict[str, Any]:
         """The answer that existing nodes expect: a ranking a modality, or a sentence where nobody else has any."""
@@ -125,7 +120,7 @@ class RetrievalGraph:
             images.inspect(data)
         state = await self.all_shards.state()
         if type == "image":
-            vector = await self.embed(type, data, _clip(state).model)
+            vector = await self.embedding.embed(_clip(state), type, data)
             legs: Sequence[Leg] = [Leg(vector, _clip(state).revision, LEGACY)]
         else:
             legs, _ = await self._legs(decode_text(data), LEGACY, state)
@@ -146,13 +141,13 @@ class RetrievalGraph:
     async def _legs(self, text: str, modalities: Sequence[str], state: State) -> tuple[list[Leg], bool]:
         """The vectors of a text, and whether it was cut: by the sentence encoder for texts, by CLIP for all else."""
         clip, sentence = _clip(state), state.served.get(SENTENCES)
-        to_texts = [name for name in modalities if name == "text" and sentence and self.sentences]
+        to_texts = [name for name in modalities if name == "text" and sentence and self.embedding.sentences]
         others = [name for name in modalities if name not in to_texts]
         encoding = []
         if others:
-            encoding.append(call(self.encoder.encode_text, text, clip.model))
+            encoding.append(call(self.embedding.encoder.encode_text, text, clip.model))
         if to_texts:
-            encoding.append(call(self.sentences.encode, text))
+            encoding.append(call(self.embedding.sentences.encode, text))
         encoded = await asyncio.gather(*encoding)
         served = [(clip, others)] * bool(others) + [(sentence, to_texts)] * bool(to_texts)
         legs = [
@@ -169,6 +164,12 @@ class RetrievalGraph:
             for name in leg.modalities
         }
         return await Search(self.all_shards, asked, legs, least, told, state.head).run()
+
+    async def _make_up(self, id: str) -> None:
+        """The vectors of models that are to be served, or have been since the state was read."""
+        for target, content in await asyncio.to_thread(self.embedding.lacking, id):
+            made = [(key_of(content), await self.embedding.vector(target, content))]
+            await asyncio.to_thread(self.places.catalog.vectors.put_many, made, target.revision)
 
     async def _store(
         self, id: str, type: str, user: str, data: bytes, info: images.ImageInfo | None, vectors: dict[str, Floats],
@@ -211,11 +212,3 @@ def _result(answer: Shown, started: float, truncated: bool = False) -> schemas.S
 def nobody_else(user: str) -> str:
     """What the reference answers, in place of a ranking, where no other user has contents of a type."""
     return f"No contents available other than {user} ones"
-
-
-def decode_text(data: bytes) -> str:
-    """UTF-8 (with or without BOM) to text; ``bad_request`` otherwise."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Problem("bad_request", f"the text is not UTF-8: {error.reason} at byte {error.start}") from error

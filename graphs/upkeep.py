@@ -18,6 +18,13 @@ from serve_app.diagnosis import EMBEDDED, OPEN, last_job, queue
 
 log = logging.getLogger("mediaverse")
 
+GAUGES = {
+    "contents": "keys",
+    "vectors": "vectors",
+    "explained_failures": "explained_failures",
+    "unexplained": "unexplained",
+}
+"""What is counted of each modality and revision, and where the doctor says it."""
 AGAIN_AFTER = timedelta(minutes=10)
 """A model that could not be served, since its weights are missing or a shard is ill, is tried again then."""
 
@@ -42,9 +49,9 @@ class Upkeep:
         found: dict[str, dict[tuple[str, ...], float]] = {}
         for target in await asyncio.to_thread(self.embedding.targets):
             for line in await asyncio.to_thread(self._catalog.doctor.report, target.revision, EMBEDDED[target.task]):
-                for name in ("contents", "vectors", "explained_failures", "unexplained"):
-                    tags = (line.modality, target.revision)
-                    found.setdefault(f"mediaverse_{name}", {})[tags] = getattr(line, name)
+                tags = (line.modality, target.revision)
+                for name, said in GAUGES.items():
+                    found.setdefault(f"mediaverse_{name}", {})[tags] = getattr(line, said)
         return found
 
     def _due(self) -> list[Served]:

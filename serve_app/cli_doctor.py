@@ -44,15 +44,15 @@ def _look(url: str, repair: bool) -> dict[str, Any]:
     try:
         targets = diagnosis.targets(opened)
         found = diagnosis.diagnose(opened, targets)
-        for target in targets if repair else ():
-            diagnosis.queue(opened, target)
+        if repair:
+            diagnosis.repair(opened, targets)
         return found.model_dump(mode="json", exclude_none=True)
     finally:
         opened.close()
 
 
 def _show(found: dict[str, Any], repair: bool) -> None:
-    names = ("modality", "revision", "contents", "vectors", "explained_failures", "processing", "unexplained")
+    names = ("modality", "revision", "keys", "vectors", "explained_failures", "processing", "unexplained")
     heads = tuple(name.replace("_", " ") for name in names)
     show_columns(heads, *(tuple(str(line[name]) for name in names) for line in found["findings"]))
     for fault in found["faults"]:

@@ -43,12 +43,22 @@ def last_job(catalog: Catalog, target: Served) -> Job | None:
 def diagnose(catalog: Catalog, wanted: Sequence[Served]) -> Diagnosis:
     """What is there and what is not, of each model and modality."""
     findings = [
-        Finding(revision=target.revision, **vars(line))
+        Finding.model_validate(asdict(line))
         for target in wanted
         for line in catalog.doctor.report(target.revision, EMBEDDED[target.task])
     ]
     faults = [fault for finding in findings for fault in _faults(finding)]
+    if empty := catalog.doctor.without_contents():
+        faults.append(f"assets without a content that search could find: {', '.join(empty)}")
     return Diagnosis(healthy=not faults, findings=findings, faults=faults, remedy=REPAIR if faults else None)
+
+
+def repair(catalog: Catalog, wanted: Sequence[Served]) -> None:
+    """Queue jobs for what is missing, what failed before among it, and empty vectors that stand for nothing."""
+    for target in wanted:
+        catalog.doctor.repair(target.revision, EMBEDDED[target.task])
+        if catalog.vectors.missing(target.revision, 1, 0, EMBEDDED[target.task]):
+            queue(catalog, target)
 
 
 def _faults(finding: Finding) -> list[str]:
@@ -57,7 +67,8 @@ def _faults(finding: Finding) -> list[str]:
     faults = []
     if finding.unexplained:
         lack = "content has" if finding.unexplained == 1 else "contents have"
-        faults.append(f"{what}: {finding.unexplained} {lack} neither a vector nor a reason why not")
+        who = ", ".join(finding.unexplained_ids)
+        faults.append(f"{what}: {finding.unexplained} {lack} neither a vector nor a reason why not: {who}")
     if finding.orphans:
         stand = "vector stands" if finding.orphans == 1 else "vectors stand"
         faults.append(f"{what}: {finding.orphans} {stand} for nothing that is stored")

@@ -50,16 +50,18 @@ class Rollback(Shape):
 
 
 class Finding(Shape):
-    """Contents of one kind by one model; ``contents`` = ``vectors`` + ``explained_failures`` + ``processing`` where all
-    is well."""
+    """Contents of one kind by one model; ``keys`` = ``vectors`` + ``processing`` + ``explained_failures`` where all is
+    well."""
 
     modality: Modality
     revision: str
     contents: int
+    keys: int = Field(description="contents of which no two are the same of one owner")
     vectors: int
     explained_failures: int = Field(description="whose assets say why they have no vector")
     processing: int = Field(description="that a job is still to see to")
     unexplained: int
+    unexplained_ids: list[str] = Field([], description="assets that have such, at most 100")
     orphans: int = Field(0, description="vectors that no content refers to")
 
 

@@ -286,7 +286,8 @@ class World:
         self.encoder = Handle(Encoder())
         configured = Served(ENCODER, revision.partition("@")[0], revision, dim)
         self.catalog.settings.adopt(**vars(configured))
-        self.embedding = Embedding(self.encoder, None, {ENCODER: configured}, self.places)
+        self.sentences = Handle(Sentences())
+        self.embedding = Embedding(self.encoder, self.sentences, {ENCODER: configured}, self.places)
         self.objects = Handle(Detector(Label("dog", 0.9, (1, 2, 3, 4)), Label("dog", 0.6), Label("cat", 0.4)))
         self.faces = Handle(Detector(Label("unknown", 0.8, (0, 0, 9, 9))))
         self.shards = [Handle(Searcher(self.catalog.vectors, i, shards)) for i in range(shards)]
@@ -309,9 +310,8 @@ class World:
             self.people,
         )
         self.image = ImageGraph(self.annotators)
-        self.sentences = Handle(Sentences())
         self.retrieval = RetrievalGraph(
-            self.encoder, self.shards, self.places, {revision: thresholds}, self.sentences
+            self.embedding, self.shards, self.places, {revision: thresholds}
         )  # fmt: skip
         self.actions = Handle(Recognizer())
         reading = Reading("correlation", 10.0, Limits())
