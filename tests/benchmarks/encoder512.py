@@ -7,10 +7,10 @@ the embedded profile; the image tower only passes the warm-up.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from functools import cache
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,8 +21,12 @@ from tokenizers import Tokenizer
 from serve_app.models.manifest import Model, load_manifest
 from serve_app.models.store import Store
 from tests.benchmarks import bare
+from tests.benchmarks.report import ROOT
+from tests.cluster.conftest import Service
 
 NAME = "clip-vit-b-32-openai"
+CHECKPOINT = b"-"
+"""In the place of the weights that the towers would have been converted from."""
 PLACES = 4093
 """Rows of the table of chosen vectors; a prime, so that texts spread over it."""
 
@@ -43,21 +47,36 @@ def texts(number: int) -> list[str]:
     raise AssertionError("unreachable")
 
 
-def install(home: Path, chosen: dict[str, NDArray[np.float32]] | None = None) -> None:
-    """Write the towers into ``home`` under the name of the manifest's 512-d encoder.
+def install(running: Service, chosen: dict[str, NDArray[np.float32]] | None = None) -> None:
+    """Write the towers into the home of a service that is not started yet, as the manifest's 512-d encoder.
 
     ``chosen`` says what the text tower answers for some of ``texts``, after as much work as for any other.
     """
-    row, store = model(), Store(home)
+    row, store = model(), Store(running.home)
     files = {logical: store.path(row, logical) for logical in row.files}
     store.folder(row).mkdir(parents=True)
-    with files["checkpoint"].open("wb") as checkpoint:
-        checkpoint.truncate(row.files["checkpoint"].bytes or 0)
+    files["checkpoint"].write_bytes(CHECKPOINT)
+    _expect_checkpoint(running, row)
     embedded = bare.encoder_files()
     shutil.copy(embedded["tokenizer"], files["tokenizer"])
     assert row.clip is not None
     onnx.save(_answering(_widened(onnx.load(embedded["text"]), row.clip.dim), chosen or {}), files["text"])
     onnx.save(_means(row.clip.image_size, row.clip.dim), files["image"])
+
+
+def _expect_checkpoint(running: Service, row: Model) -> None:
+    """Let the service read a manifest with the hash of ``CHECKPOINT``, which it checks and never opens."""
+    overlay, expected = running.place / "overlay", row.files["checkpoint"]
+    shutil.copytree(ROOT / "configs", overlay / "configs")
+    manifest = overlay / "configs" / "models.yaml"
+    named = "        sha256: {}\n        bytes: {}\n"
+    before = named.format(expected.sha256, expected.bytes)
+    text = manifest.read_text(encoding="utf-8")
+    if before not in text:
+        raise ValueError(f"{row.name}: the manifest names its checkpoint otherwise")
+    after = named.format(hashlib.sha256(CHECKPOINT).hexdigest(), len(CHECKPOINT))
+    manifest.write_text(text.replace(before, after), encoding="utf-8")
+    running.environment["PYTHONPATH"] = f"{overlay}:{ROOT}"
 
 
 def _widened(network: onnx.ModelProto, dim: int) -> onnx.ModelProto:

@@ -117,7 +117,7 @@ def _ours(mode: str, folder: Path, asked: catalogs.Floats) -> Iterator[Side]:
 
     args = {"catalog": f"sqlite:///{folder / 'catalog.db'}", "models": {"cross_modal_embedding": encoder512.NAME}}
     with service(mode, args, start=False) as running:
-        encoder512.install(running.home, dict(zip(texts, asked, strict=True)))
+        encoder512.install(running, dict(zip(texts, asked, strict=True)))
         running.start()
         yield Side(
             f"ours, {NAMES[mode]}", running.port, request, lambda body, label: _named(body),

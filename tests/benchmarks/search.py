@@ -61,7 +61,7 @@ def _through_http(path: Path, count: int, seconds: float) -> dict[str, Any]:
     }
     requests = [load.post_json("/v1/search", {"text": text, "modalities": ["image"]}) for text in samples.sentences()]
     with service("python", args, start=False) as running:
-        encoder512.install(running.home)
+        encoder512.install(running)
         begun = time.monotonic()
         running.start()
         ready_s = time.monotonic() - begun
