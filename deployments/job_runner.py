@@ -59,9 +59,8 @@ class JobRunner:
         rounds = work.rounds(workers)
         self.woken = [asyncio.Event() for _ in rounds]
         self.tasks = [asyncio.create_task(self._run(i, each)) for i, each in enumerate(rounds)]
-        chores = [(self._measure, MEASURE_S)]
-        chores += [(chore, period) for period, some in work.chores().items() for chore in some]
-        self.chores = [asyncio.create_task(_regularly(*each)) for each in chores]
+        chores = [(period, chore) for period, some in work.chores().items() for chore in some]
+        self.chores = [asyncio.create_task(_regularly(*each)) for each in [(MEASURE_S, self._measure), *chores]]
 
     async def nudge(self) -> None:
         """Look for work now instead of at the next tick."""
@@ -97,7 +96,7 @@ class JobRunner:
             woken.clear()
 
 
-async def _regularly(chore: Callable[[], Awaitable[None]], period_s: float) -> None:
+async def _regularly(period_s: float, chore: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await chore()

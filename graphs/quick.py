@@ -78,7 +78,7 @@ class QuickWork:
             return None
         async with self._desk:
             data = await asyncio.to_thread(self.embedding.places.files.read, asset.file)
-            seen = await patiently(lambda: insistently(lambda results: self._look(data, results)))
+            seen: schemas.Annotation = await patiently(lambda: insistently(lambda results: self._look(data, results)))
         found.answers = answers_of(asset, seen)
         found.stages["annotate"] = "ready"
         if seen.seen_faces or found.job.attempts > 1:

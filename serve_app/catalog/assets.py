@@ -76,11 +76,6 @@ class Assets:
         with self._database.read() as connection:
             return _load_many(connection, set(asset_ids))
 
-    def get_many(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
-        """The assets by their ids, of those that are there."""
-        with self._database.read() as connection:
-            return _load_many(connection, set(asset_ids))
-
     def page(
         self,
         *,

@@ -7,7 +7,7 @@ import base64
 import binascii
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request
@@ -22,6 +22,7 @@ from serve_app.wire.lines import Inbox, Line, bounded, split
 from serve_app.wire.ports import AssetPort, NewAsset, Upload
 from serve_app.wire.problems import detail_of
 from serve_app.wire.routing import Behind, problem_docs
+from serve_app.wire.schemas import Asset
 from serve_app.wire.uploads import media_type
 
 router = APIRouter(tags=["assets"])
@@ -104,6 +105,7 @@ async def _store(chunk: Sequence[Line], assets: AssetPort) -> list[BatchLine]:
     """What became of each line."""
     read = await asyncio.to_thread(lambda: [_read(line) for _, line in chunk])
     news = [each for each in read if isinstance(each, NewAsset)]
+    outcomes: Iterator[tuple[Asset, bool] | Exception]
     try:
         outcomes = iter(await assets.add_many(news))
     except Exception as error:

@@ -41,7 +41,8 @@ async def reindex(body: Reindex, index: IndexOf) -> Response:
 @router.post("/rollback", status_code=202, response_model=Job, responses=problem_docs(400, 404, 409, 503))
 async def rollback(index: IndexOf, body: Rollback | None = None) -> Response:
     """Serve what was served before the last switch; a job makes up for what it lacks, then switches."""
-    return _accepted(await index.rollback((body or Rollback()).task))
+    task = body.task if body is not None else "cross_modal_embedding"
+    return _accepted(await index.rollback(task))
 
 
 @router.get("/doctor", response_model=Diagnosis)
