@@ -38,11 +38,12 @@ from graphs.image import ImageGraph
 from graphs.index import IndexGraph
 from graphs.jobs import JobGraph
 from graphs.people import PeopleGraph
+from graphs.places import Places
 from graphs.processing import ProcessingGraph
 from graphs.quick import QuickWork
 from graphs.recommendation import RecommendationGraph
 from graphs.reindex import Reindexing
-from graphs.retrieval import Places, RetrievalGraph
+from graphs.retrieval import RetrievalGraph
 from graphs.shape3d import Drawing, ShapeCalls, ShapeGraph
 from graphs.shape_work import ShapeWork
 from graphs.upkeep import Upkeep

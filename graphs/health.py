@@ -8,7 +8,7 @@ from typing import Any
 
 from graphs.annotators import Models
 from graphs.calls import call
-from graphs.retrieval import Places
+from graphs.places import Places
 from serve_app.errors import Problem
 from serve_app.wire import schemas
 

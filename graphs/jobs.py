@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from graphs.retrieval import Places
+from graphs.places import Places
 from serve_app.catalog import Job
 from serve_app.catalog.jobs import Jobs
 from serve_app.wire import schemas

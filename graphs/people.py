@@ -16,7 +16,7 @@ from deployments.replica import ship
 from graphs.calls import call
 from graphs.image import digest
 from graphs.people_export import archive
-from graphs.retrieval import Places
+from graphs.places import Places
 from serve_app import catalog
 from serve_app.annotation.labels import FoundFace
 from serve_app.annotation.people import UNKNOWN, Floats, Gallery, Named

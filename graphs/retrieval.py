@@ -19,7 +19,7 @@ from graphs.calls import call
 from graphs.embedding import Embedding, decode_text
 from graphs.image import digest
 from graphs.keeping import key_of
-from graphs.places import Places as Places
+from graphs.places import Places
 from graphs.ranking import shown
 from graphs.search import Asked, Leg, Search, Shown, Told, tell
 from graphs.shards import DEADLINE_S, Shards

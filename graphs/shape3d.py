@@ -18,7 +18,7 @@ from graphs.annotators import Annotators, Picture
 from graphs.calls import call, stream
 from graphs.findings import Findings
 from graphs.image import parse
-from graphs.retrieval import Places
+from graphs.places import Places
 from graphs.shape_answers import ANNOTATORS, info, results, views
 from graphs.uploads import check_shape, near, passing
 from serve_app.catalog import Job, LeaseLostError

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphs.holding import Hold
 from graphs.image import digest
-from graphs.retrieval import Places
+from graphs.places import Places
 from graphs.shape3d import PREVIEWS, Preview, ShapeCalls, ShapeRequest
 from graphs.shape_answers import ANNOTATORS
 from serve_app.catalog import Asset, Catalog, Content, Key, NewRendition, Served

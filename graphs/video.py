@@ -14,7 +14,7 @@ from graphs.annotators import Annotators
 from graphs.calls import call, stream
 from graphs.image import parse
 from graphs.looking import ANNOTATORS, ON_STILLS, Look
-from graphs.retrieval import Places
+from graphs.places import Places
 from graphs.uploads import check_video, near, passing
 from graphs.video_answers import annotation
 from serve_app.annotation.watch import Clip, Clips, Done, Event, Opened, Plan, Progress, Scene, Second, Still

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from graphs.people import PeopleGraph
-from graphs.retrieval import Places
+from graphs.places import Places
 from serve_app.annotation.descriptor import Described, load_descriptor
 from serve_app.annotation.faces import find_faces, load_faces
 from serve_app.annotation.labels import FoundFace
