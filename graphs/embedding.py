@@ -12,7 +12,7 @@ import numpy as np
 from deployments.replica import ship
 from graphs.calls import call
 from graphs.places import Places
-from serve_app.catalog import Content, Served, Settings
+from serve_app.catalog import Content, Key, Served, Settings
 from serve_app.diagnosis import EMBEDDED
 from serve_app.errors import Problem
 from serve_app.models.manifest import Manifest, Model, load_manifest
@@ -74,6 +74,11 @@ class Embedding:
         if target.task == SENTENCES:
             return np.asarray((await call(self.sentences.encode, text))["vector"])
         return np.asarray((await call(self.encoder.encode_text, text, target.model))["vector"])
+
+
+def key_of(content: Content) -> Key:
+    """What the content's vector is kept under."""
+    return Key(content.owner, content.modality, content.sha256)
 
 
 def served_of(model: Model) -> Served:

@@ -9,7 +9,7 @@ import numpy as np
 from graphs.annotators import FacesAt
 from graphs.people import PeopleGraph
 from serve_app.annotation.timeline import at_full_size
-from serve_app.catalog import Answer, Asset, Content, Key, Tag
+from serve_app.catalog import Answer, Asset, Tag
 from serve_app.catalog.rows import StageName, StageState
 from serve_app.errors import Problem
 from serve_app.wire import schemas
@@ -59,11 +59,6 @@ def skipped(asset: Asset) -> dict[StageName, StageState]:
 def reason(problem: Problem) -> str:
     """Why something failed, as it is kept with what failed."""
     return f"{problem.code}: {problem.detail}" + (f"; {problem.remedy}" if problem.remedy else "")
-
-
-def key_of(content: Content) -> Key:
-    """What the content's vector is kept under."""
-    return Key(content.owner, content.modality, content.sha256)
 
 
 async def keep_faces(people: PeopleGraph, asset: Asset, seen: list[FacesAt]) -> None:

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from graphs.calls import insistently, patiently
-from graphs.embedding import ENCODER, Embedding
+from graphs.embedding import ENCODER, Embedding, key_of
 from graphs.holding import LEASE_S, Hold
-from graphs.keeping import ANNOTATED, answers_of, keep_faces, key_of, reason, skipped
+from graphs.keeping import ANNOTATED, answers_of, keep_faces, reason, skipped
 from graphs.people import PeopleGraph
 from graphs.quick import KINDS as QUICK
 from graphs.quick import QuickWork

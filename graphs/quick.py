@@ -13,9 +13,9 @@ import numpy as np
 from deployments.batcher import Batcher, BatchSizes
 from graphs.annotators import ANNOTATORS
 from graphs.calls import insistently, patiently
-from graphs.embedding import Embedding, decode_text
+from graphs.embedding import Embedding, decode_text, key_of
 from graphs.image import ImageGraph
-from graphs.keeping import answers_of, keep_faces, key_of, reason, skipped
+from graphs.keeping import answers_of, keep_faces, reason, skipped
 from graphs.people import PeopleGraph
 from serve_app.catalog import Answer, Asset, Catalog, Job, Key, Served
 from serve_app.catalog.jobs import Ended

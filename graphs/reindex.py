@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphs.calls import call, patiently
-from graphs.embedding import Embedding
+from graphs.embedding import Embedding, key_of
 from graphs.holding import Hold
-from graphs.keeping import key_of, reason
+from graphs.keeping import reason
 from graphs.shape_work import ShapeWork
 from graphs.video_work import VideoWork
 from serve_app.catalog import Asset, Catalog, Content, Job, Served

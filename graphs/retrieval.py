@@ -16,9 +16,8 @@ import numpy as np
 
 from deployments.replica import ship
 from graphs.calls import call
-from graphs.embedding import Embedding, decode_text
+from graphs.embedding import Embedding, decode_text, key_of
 from graphs.image import digest
-from graphs.keeping import key_of
 from graphs.places import Places
 from graphs.ranking import shown
 from graphs.search import Asked, Leg, Search, Shown, Told, tell
