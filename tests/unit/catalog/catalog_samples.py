@@ -22,6 +22,7 @@ from serve_app.catalog.schema import metadata
 
 REVISION = "clip@1"
 FACE_MODEL = "faces@1"
+BATCH = 5
 Labels = set[tuple[str, str, float]]
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -115,10 +115,7 @@ def test_a_page_has_the_assets_and_labels_of_each_vector(catalog: Catalog, clock
     a, b = (catalog.assets.get(id) for id in ("a", "b"))
     assert (page.entry_rows.tolist(), page.assets.tolist()) == ([0, 0], [a.ordinal, b.ordinal])
     assert page.kinds == ["image", "image"]
-    begun = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-    assert (
-        page.created.tolist() == [begun.timestamp(), begun.timestamp() + 0.25] == [1767323045.678901, 1767323045.928901]
-    )
+    assert page.created.tolist() == [1767323045.678901, 1767323045.928901]  # 2026-01-02T03:04:05.678901Z
     tags = zip(page.tag_entries.tolist(), page.tag_names, page.tag_values, page.confidences.tolist(), strict=True)
     assert sorted(tags) == [(1, "model:birds", "wren", 0.25), (1, "object", "dog", 0.5)]
     types = [page.vids, page.seqs, page.entry_rows, page.assets, page.created, page.tag_entries, page.confidences]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
+from collections.abc import Iterator
 
-from catalog_samples import REVISION, log, rows_of, start_worker
+from catalog_samples import BATCH, REVISION, log, rows_of, start_worker
 
-from serve_app.catalog import Catalog
+from serve_app.catalog import Asset, Catalog
 
 
 def test_a_reader_sees_every_seq_once_and_in_order(url: str) -> None:
@@ -40,6 +42,43 @@ def test_what_a_killed_process_had_acknowledged_is_there(url: str) -> None:
     assert set(printed) <= searchable
     assert {catalog.assets.get(asset_id).state for asset_id in printed} == {"ready"}
     catalog.close()
+    check_whole(url)
+
+
+def test_batches_of_a_killed_process_are_there_whole_or_not_at_all(url: str) -> None:
+    Catalog.open(url).close()
+    writer = start_worker(url, "batches", "k", "100000", "2")
+    assert writer.stdout is not None
+    printed = [writer.stdout.readline().strip() for _ in range(12)]
+    writer.kill()
+    printed += [line.strip() for line in writer.communicate()[0].splitlines(keepends=True) if line.endswith("\n")]
+    catalog = Catalog.open(url)
+    numbers = {asset.ordinal: asset.id for asset in all_assets(catalog)}
+    batches = Counter(id.rpartition("-")[0] for id in numbers.values())
+    assert set(batches.values()) == {BATCH}
+    assert set(printed) <= batches.keys()
+    labels: dict[str, set[tuple[str, str, float]]] = {}
+    for change in log(catalog):
+        assert change.vector is not None
+        labels |= {numbers[number]: found for number, found in change.assets.items()}
+    for name in printed:  # what was acknowledged is in the log with its labels
+        assert [labels[f"{name}-{n}"] for n in range(BATCH)] == [{("object", "dog", 1.0)}] * BATCH
+    (line,) = catalog.doctor.report(REVISION, ["image"])
+    assert (line.orphans, line.unexplained) == (0, 0)
+    assert line.keys == line.vectors + line.processing
+    catalog.close()
+    check_whole(url)
+
+
+def all_assets(catalog: Catalog) -> Iterator[Asset]:
+    page = catalog.assets.page(limit=1000)
+    yield from page.items
+    while page.next_cursor is not None:
+        page = catalog.assets.page(limit=1000, cursor=page.next_cursor)
+        yield from page.items
+
+
+def check_whole(url: str) -> None:
     if url.startswith("sqlite"):
         with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

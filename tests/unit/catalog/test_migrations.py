@@ -9,7 +9,7 @@ from catalog_samples import differences, log, vector
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from serve_app.catalog import Catalog, Moment, NewRendition
+from serve_app.catalog import Catalog, Moment, NewRendition, State
 from serve_app.catalog.migrate import _config
 
 WORDS = "5" * 64
@@ -31,12 +31,15 @@ INSERT INTO vectors (owner, modality, sha256, revision, shard_key, seq, data)
     VALUES ('anna', 'image', :file, 'clip@1', 7, 1, :data);
 INSERT INTO jobs (id, kind, asset_id, payload, state, attempts, progress, created_at)
     VALUES ('j', 'process', 'film', '{}', 'queued', 0, 0, '2026-01-02 03:04:05');
+INSERT INTO tags (asset_id, task, name, value, folded, prefix, confidence)
+    VALUES ('dog', 'ocr', 'text', 'Émile''s café', 'émile''s café', 'émile''s café', 0.5);
+UPDATE assets SET description = 'A film';
 UPDATE counters SET value = 3 WHERE name = 'ordinal';
 UPDATE counters SET value = 1 WHERE name = 'seq'
 """
 
 
-@pytest.fixture(params=["0001", "0004"])
+@pytest.fixture(params=["0001", "0005"])
 def earlier_version(request: pytest.FixtureRequest, empty_url: str) -> str:
     """The URL of a catalog of an earlier version, with a film, a described picture, a vector and a job of 0001."""
     engine = create_engine(empty_url)
@@ -75,6 +78,10 @@ def test_the_rows_of_an_earlier_version_are_kept_and_used(earlier_version: str) 
     assert catalog.renditions.put("film", [thumbnail]) == []
     views = catalog.contents.put_views("dog", ["0,0", "0,90"])
     assert [(view.modality, view.part, view.ordinal) for view in views] == [("shape3d", 0, 6), ("shape3d", 1, 7)]
+    assert [id for id, _ in catalog.words.search("CAFE", None, 9)] == ["dog"]
+    assert [id for id, _ in catalog.words.search("film", None, 9)] == ["film", "dog"]
+    assert list(change.assets.values()) == [set()]
+    assert catalog.vectors.state() == State(1, {})
     assert catalog.assets.delete("film") == ["aa/film", "bb/thumbnail"]
     assert catalog.contents.of_asset("film") == []
     catalog.close()
