@@ -231,7 +231,7 @@ class Client:
                 for name, data in sse.parse(response.iter_bytes()):
                     body = json.loads(data)
                     if name == "error":
-                        raise _refusal(body)
+                        raise refusal(body)
                     yield name, body
             except httpx.TimeoutException as error:
                 raise Problem("deadline", f"nothing more from {self.url}") from error
@@ -313,12 +313,12 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _problem(response: httpx.Response) -> Problem:
     try:
-        return _refusal(response.json())
+        return refusal(response.json())
     except (ValueError, KeyError, TypeError):
         return Problem("internal", f"the service answered {response.status_code}: {response.text[:200]}")
 
 
-def _refusal(body: dict[str, Any]) -> Problem:
+def refusal(body: dict[str, Any]) -> Problem:
     """A problem+json body as the error it tells of; KeyError or TypeError where it is none."""
     code = body["code"] if body["code"] in CODES else "internal"
     return Problem(code, body["detail"], body.get("remedy"))

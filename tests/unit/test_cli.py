@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,16 @@ class Shelf(Fake):
         asset = self.asset(new.id).model_copy(update={"sha256": SHA.get(new.upload.data, "1" * 64)})
         self.kept[new.id] = asset.model_copy(update={"state": "processing"})
         return self.kept[new.id], True
+
+    async def add_many(self, news: Sequence[NewAsset]) -> list[tuple[schemas.Asset, bool] | Problem]:
+        self.note("many", len(news))
+        return [await self._outcome(new) for new in news]
+
+    async def _outcome(self, new: NewAsset) -> tuple[schemas.Asset, bool] | Problem:
+        try:
+            return await self.add(new)
+        except Problem as problem:
+            return problem
 
     async def get(self, id: str) -> schemas.Asset:
         asset = self.kept[id]
