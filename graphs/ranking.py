@@ -89,10 +89,11 @@ def blend(near: Sequence[Candidate], by_words: Sequence[Candidate]) -> list[tupl
 def diversified(
     ranked: Sequence[tuple[Candidate, float]], vectors: Floats, k: int, diversity: float
 ) -> list[Candidate]:  # fmt: skip
-    """The first of ``ranked``, of which ``vectors`` are, in an order that repeats less; the others after them."""
-    some = ranked[: len(vectors)]
-    order = rerank(vectors, rescaled([worth for _, worth in some]), min(k, len(some)), diversity)
-    return [some[row][0] for row in order] + [each for each, _ in ranked[len(some) :]]
+    """``k`` of the first of ``ranked``, of which ``vectors`` are, that repeat little; all others after them."""
+    worth = rescaled([worth for _, worth in ranked[: len(vectors)]])
+    chosen = rerank(vectors, worth, k, diversity).tolist()
+    others = np.setdiff1d(np.arange(len(ranked)), chosen).tolist()
+    return [ranked[row][0] for row in chosen + others]
 
 
 def shown(modality: str, page: Sequence[Candidate]) -> schemas.Ranking:

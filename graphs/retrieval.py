@@ -27,7 +27,7 @@ from serve_app.catalog import Filter, NewContent, validate_id
 from serve_app.catalog.rows import Served, State
 from serve_app.errors import Problem
 from serve_app.media import images
-from serve_app.retrieval.hits import LEGACY, MODALITIES, Floats, Hits, Query
+from serve_app.retrieval.hits import LEGACY, MODALITIES, Floats, Query
 from serve_app.retrieval.thresholds import Thresholds, resolve
 from serve_app.wire import schemas
 
@@ -90,13 +90,6 @@ class RetrievalGraph:
                 sentences,
             )
         )  # fmt: skip
-
-    async def name(self, hits: Hits, filter: Filter | None = None) -> schemas.Ranking:
-        """Vector ids to the latest asset (that fits) with each content; what was deleted meanwhile is left out."""
-        vids = hits.vids.tolist()
-        names = await asyncio.to_thread(self.places.catalog.vectors.latest_ids, vids, filter)
-        kept = [(names[vid], score) for vid, score in zip(vids, hits.scores.tolist(), strict=True) if vid in names]
-        return schemas.Ranking(contents=[name for name, _ in kept], scores=[score for _, score in kept])
 
     async def add_content(self, id: str, type: str, user: str, data: bytes) -> None:
         """Store a content and its vector in one transaction: once this returns, every search finds it."""
