@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from serve_app.errors import Problem
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ class Batcher(Generic[Item, Answer]):
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await future
+
+    @property
+    def waiting(self) -> int:
+        """Items that no batch has taken yet."""
+        return len(self._waiting)
+
+    def between(self, work: Callable[[], Done]) -> Future[Done]:
+        """Run ``work`` on the model's thread, between two batches; may be called from any thread."""
+        return self._thread.submit(work)
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,29 +1,35 @@
-"""A FAISS shard: a derived cache of the catalog's vectors."""
+"""A FAISS shard: a derived cache of the catalog's vectors, of every revision that is served or asked for."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ray import serve
+from ray import get_gpu_ids, serve
+from ray.serve.metrics import Gauge
 
 from deployments.batcher import Batcher, BatchSizes
 from serve_app.catalog import Catalog
 from serve_app.retrieval.hits import Hits, Query
 
+PAUSE_S = 0.1
+
 
 @dataclass(frozen=True)
 class ShardRecipe:
-    """Which slice of which revision a shard holds, and how it searches."""
+    """Which slice a shard holds, what it loads where the catalog serves nothing yet, and how it searches."""
 
     catalog: str
     revision: str
     dim: int
     shard: int = 0
     shards: int = 1
-    factory: str = "Flat"
-    nprobe: int = 1
+    kinds: Mapping[str, tuple[tuple[int, str], ...]] | None = None
+    home: str | None = None
 
 
 @serve.deployment
@@ -32,25 +38,64 @@ class FaissShard:
 
     def __init__(self, recipe: ShardRecipe) -> None:
         # Here, not above: what builds the application imports this file and has no use for FAISS.
-        from serve_app.retrieval.shard import Shard
+        from serve_app.retrieval.holder import Holder, Slice
 
-        catalog = Catalog.open(recipe.catalog)
-        self.shard = Shard(
-            catalog.vectors, recipe.revision, recipe.dim, shard=recipe.shard, shards=recipe.shards,
-            factory=recipe.factory, nprobe=recipe.nprobe,
-        )  # fmt: skip
-        self.shard.catch_up()
-        self.queries: Batcher[Query, dict[str, Hits]] = Batcher(self.shard.search)
+        place = Slice(recipe.shard, recipe.shards, recipe.kinds, recipe.home, recipe.catalog, bool(get_gpu_ids()))
+        self.holder = Holder(Catalog.open(recipe.catalog).vectors, place)
+        self.holder.open_served(recipe.revision, recipe.dim)
+        self.queries: Batcher[Query, dict[str, Hits]] = Batcher(self.holder.search)
+        self.loading: dict[str, asyncio.Future[None]] = {}
+        self.loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        tags = ("modality", "revision")
+        self.gauge = Gauge("mediaverse_recall_at_10", "Share of the exact ten best given.", tags)  # type: ignore[arg-type]
+        self.ended = threading.Event()
+        self.background = threading.Thread(target=self._look_after, name="background", daemon=True)
+        self.background.start()
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serve's hook: new batch sizes, while serving."""
         self.queries.sizes = BatchSizes.of(user_config)
 
     async def search(self, query: Query) -> dict[str, Hits]:
-        """Hits a modality; concurrent searches share one scan."""
+        """Hits a modality; concurrent searches share scans. A revision that is not here is loaded first."""
+        if query.revision not in self.holder.shards:
+            await self._load(query.revision, len(query.vector))
         return await self.queries.submit(query)
 
-    async def status(self) -> dict[str, int]:
-        """Vectors a modality and the last ``seq`` seen."""
-        await asyncio.sleep(0)
-        return {name: len(index) for name, index in self.shard.indexes.items()} | {"seq": self.shard.seq}
+    async def prepare(self, revision: str, dim: int) -> bool:
+        """Whether the revision is ready; if not, it is being loaded."""
+        if revision in self.holder.shards:
+            return True
+        load = self._load(revision, dim)
+        await asyncio.wait([load], timeout=PAUSE_S)
+        return load.done() and load.exception() is None
+
+    async def release(self, revision: str) -> None:
+        """Forget a revision."""
+        await asyncio.wrap_future(self.queries.between(lambda: self.holder.release(revision)))
+
+    async def status(self) -> dict[str, Any]:
+        """What is here, of which kind, and how true it answers."""
+        return self.holder.status()
+
+    def _load(self, revision: str, dim: int) -> asyncio.Future[None]:
+        if revision not in self.loading or self.loading[revision].done():
+            loop = asyncio.get_running_loop()
+            self.loading[revision] = loop.run_in_executor(self.loader, self.holder.open, revision, dim)
+        # Shielded: one who no longer waits stops it for nobody else.
+        return asyncio.shield(self.loading[revision])
+
+    def _look_after(self) -> None:
+        """Upkeep between the batches, and in this thread what takes long."""
+        while not self.ended.wait(PAUSE_S):
+            work = self.queries.between(lambda: self.holder.chore(idle=not self.queries.waiting)).result()
+            for (modality, revision), share in self.holder.recall().items():
+                self.gauge.set(share, {"modality": modality, "revision": revision})
+            if work is not None:
+                work()
+
+    def __del__(self) -> None:
+        """Serve's hook at the end: the next start reads what this one knew."""
+        self.ended.set()
+        self.background.join(timeout=5)
+        self.queries.between(self.holder.close).result()

@@ -55,6 +55,7 @@ from serve_app.media.enclosure import Rings
 from serve_app.media.mesh_process import MeshLimits
 from serve_app.media.video import Limits
 from serve_app.models.manifest import Model, load_manifest
+from serve_app.retrieval.kinds import load_table
 from serve_app.retrieval.thresholds import load_thresholds
 from serve_app.wire.ports import Services
 
@@ -210,7 +211,8 @@ def _shards(
 
 def _shard(args: AppArgs, rows: dict[str, Any], number: int, count: int) -> ShardRecipe:
     encoder = rows["cross_modal_embedding"]
-    return ShardRecipe(args.catalog_url, encoder.key, encoder.clip.dim, number, count, args.index, args.nprobe)
+    kinds = load_table().kinds(args.index)
+    return ShardRecipe(args.catalog_url, encoder.key, encoder.clip.dim, number, count, kinds, str(args.home_path))
 
 
 def _sized(deployment: serve.Deployment, name: str, column: Sizes) -> serve.Deployment:

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from serve_app.models.manifest import Manifest, ManifestError, Model, UniqueKeys, load_manifest
+from serve_app.retrieval import kinds
 
 DEPLOYMENTS = (
     "ingress",
@@ -124,10 +125,8 @@ class AppArgs(Strict):
     """fsspec URL of stored files: ``file:///data/files``, ``s3://bucket/prefix``; a folder in home."""
     shards: Annotated[int, Field(ge=1, le=256)] = 1
     """FAISS shards; each holds the vectors that hash to it."""
-    index: Annotated[str, Field(pattern=r"^(Flat|IVF[1-9]\d{0,5},Flat)$")] = "Flat"
-    """FAISS index-factory string of a shard."""
-    nprobe: Count = 1
-    """Lists visited a query, of an inverted file."""
+    index: kinds.Setting = kinds.AUTO
+    """Of a shard: ``auto`` (by size, ``configs/indexes.yaml``), a FAISS index-factory string, or either a modality."""
     search_deadline_s: Annotated[float, Field(gt=0, le=600)] = 5.0
     """How long a shard may take for a search; one that takes longer is missing from the answer, which says so."""
     resources: Literal["auto", "cpu", "gpu"] = "auto"
@@ -303,15 +302,16 @@ def load_resources(path: Path | None = None) -> ResourceTable:
     return ResourceTable.model_validate(_read(path))
 
 
-def check_config(path: Path, resources: Path | None = None) -> list[str]:
+def check_config(path: Path, resources: Path | None = None, indexes: Path | None = None) -> list[str]:
     """Every fault of a Serve file and the tables it stands on, one line each with its path; empty when all is well."""
     faults: list[str] = []
     config = _sound(path.name, lambda: ServeConfig.model_validate(_read(path)), faults)
     _sound("resources.yaml", lambda: load_resources(resources), faults)
+    table = _sound("indexes.yaml", lambda: kinds.load_table(indexes), faults)
     try:
         manifest = load_manifest()
         for number, application in enumerate(config.applications if config else []):
-            _check_rows(manifest, application.args, f"{path.name}: applications.{number}.args", faults)
+            _check_rows(manifest, application.args, f"{path.name}: applications.{number}.args", faults, table)
     except ManifestError as error:
         faults += str(error).splitlines()
     return faults
@@ -332,9 +332,13 @@ def _sound(name: str, load: Callable[[], T], faults: list[str]) -> T | None:
     return None
 
 
-def _check_rows(manifest: Manifest, args: AppArgs, where: str, faults: list[str]) -> None:
+def _check_rows(
+    manifest: Manifest, args: AppArgs, where: str, faults: list[str], table: kinds.IndexTable | None
+) -> None:  # fmt: skip
     try:
-        args.rows(manifest)
+        clip = args.rows(manifest)["cross_modal_embedding"].clip
+        if clip and table:
+            faults += [f"{where}.index.{fault}" for fault in kinds.faults(table.kinds(args.index), clip.dim)]
     except ManifestError as error:
         faults.append(f"{where}.{error}")
 

@@ -51,13 +51,13 @@ class VectorIndex:
         """While true, FAISS takes no rows: another thread reads it."""
         self.generation = 0
         """Grows when rows get other numbers."""
-        self._gpu = gpu
+        self.gpu = gpu
         self._vids = Column(np.int64)
         self._seqs = Column(np.int64)
         self._alive = Column(np.bool_)
         self._numbers = RowNumbers()
         self._living = 0
-        self._trained = 0
+        self.trained = 0
         self._not_before = 0
         self._rebuild: Rebuild | None = None
 
@@ -181,16 +181,16 @@ class VectorIndex:
         base = None
         if not compact:
             tail = self.blocks.count - self.ann.count if self.ann else 0
-            outgrown = self.factory != factory and (self.ann is None or self._living > self._trained)
+            outgrown = self.factory != factory and (self.ann is None or self._living > self.trained)
             if self._living < self._not_before or self._living < 1:
                 return None
-            if not outgrown and not (self.ann and self._living > _GROWN * self._trained):
+            if not outgrown and not (self.ann and self._living > _GROWN * self.trained):
                 if tail < _LONG_TAIL:
                     return None
                 base, factory = self.ann, self.factory
         elif self._living < self._not_before:
             factory = "Flat"
-        self._rebuild = Rebuild(self.blocks, self.alive.copy(), factory, base=base, compact=compact, gpu=self._gpu)
+        self._rebuild = Rebuild(self.blocks, self.alive.copy(), factory, base=base, compact=compact, gpu=self.gpu)
         # What is copied, and what is read by another thread, must not change meanwhile.
         self.held = base is not None
         return self._rebuild
@@ -206,10 +206,19 @@ class VectorIndex:
             return
         if made.kept is not None:
             self._renumber(made, made.kept)
-            self.ann, self._trained = made.ann, len(made.kept)
+            self.ann, self.trained = made.ann, len(made.kept)
         elif made.ann is not None:
             self.ann = made.ann
-            self._trained = self._trained if made.factory == self.factory and made.base else made.count
+            self.trained = self.trained if made.factory == self.factory and made.base else made.count
+
+    def take(
+        self, vids: Ids, seqs: Ids, alive: Mask, attributes: Attributes, ann: Ann | None, trained: int
+    ) -> None:  # fmt: skip
+        """Become what a snapshot holds, whose vectors are in ``blocks`` already."""
+        if not len(vids) == len(seqs) == len(alive) == self.blocks.count:
+            raise ValueError("the parts of a snapshot differ in length")
+        self.attributes, self.ann, self.trained = attributes, ann, trained
+        self._load(vids, seqs, alive)
 
     def _wanted(self) -> str:
         """The kind for this size; ``Flat`` as long as there is too little to train it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from serve_app.models.manifest import UniqueKeys
 from serve_app.retrieval.hits import MODALITIES
@@ -20,7 +20,10 @@ Factory = Annotated[str, Field(pattern=r"^[A-Za-z0-9_,()+.:\[\]-]{1,120}$")]
 """A FAISS index-factory string; whether FAISS makes it, ``check_factory`` tells."""
 Size = Annotated[int, Field(ge=0)]
 Modality = Literal["text", "image", "video", "shape3d"]
-Setting = Factory | dict[Modality, Factory]
+Setting = Annotated[
+    Annotated[Factory, Tag("factory")] | Annotated[dict[Modality, Factory], Tag("modalities")],
+    Discriminator(lambda given: "modalities" if isinstance(given, dict) else "factory"),
+]
 """What an operator may say: ``auto``, a factory, or either for some modalities."""
 
 Kinds = tuple[tuple[int, str], ...]
@@ -36,7 +39,9 @@ class IndexTable(BaseModel):
 
     @model_validator(mode="after")
     def _begins_at_zero(self) -> Self:
-        for name, sizes in {"default": self.default, **self.modalities}.items():
+        tables: dict[str, dict[int, str]] = {"default": self.default}
+        tables |= {str(name): sizes for name, sizes in self.modalities.items()}
+        for name, sizes in tables.items():
             if 0 not in sizes:
                 raise ValueError(f"{name}: no kind for the first vectors, the size 0 is missing")
             if AUTO in sizes.values():
@@ -48,12 +53,15 @@ class IndexTable(BaseModel):
         return {name: self._of(name, setting) for name in MODALITIES}
 
     def _of(self, modality: str, setting: Setting) -> Kinds:
-        chosen = setting.get(modality, AUTO) if isinstance(setting, Mapping) else setting  # type: ignore[call-overload]
+        if isinstance(setting, str):
+            chosen = setting
+        else:
+            chosen = next((factory for name, factory in setting.items() if name == modality), AUTO)
         if chosen != AUTO:
             # Below what its training takes, an index stays exact by itself.
             return ((0, chosen),)
-        own: Mapping[str, dict[int, str]] = dict(self.modalities)
-        return tuple(sorted(own.get(modality, self.default).items()))
+        sizes = next((sizes for name, sizes in self.modalities.items() if name == modality), self.default)
+        return tuple(sorted(sizes.items()))
 
 
 def load_table(path: Path | None = None) -> IndexTable:
