@@ -33,10 +33,8 @@ class IndexGraph:
         """What is served, wanted and was served before; what each shard says."""
         said = await asyncio.gather(*(self._status_of(shard) for shard in self.shards))
         tasks = [await asyncio.to_thread(self._task, task) for task in self.embedding.configured]
-        recalls = [each["recall"] for each in said if isinstance(each.get("recall"), dict)]
-        names = {name for recall in recalls for name in recall}
-        least = {name: min(recall[name] for recall in recalls if recall.get(name) is not None) for name in names}
-        return shapes.Index(tasks=tasks, shards=said, recall=least)
+        recalls = [each["recall_at_10"] for each in said if each.get("recall_at_10") is not None]
+        return shapes.Index(tasks=tasks, shards=said, recall_at_10=min(recalls, default=None))
 
     async def reindex(self, name: str) -> schemas.Job:
         """Want another model, which can embed here as is seen at once; gives the job that makes its vectors."""

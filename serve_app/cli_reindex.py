@@ -69,5 +69,5 @@ def _show(index: dict[str, Any], as_json: bool) -> None:
         if job := task.get("job"):
             why = f": {job['error']}" if job.get("error") else ""
             out.print(f"job {job['id']}: {job['state']}, {job['progress']:.0%}{why}", markup=False)
-    for name, recall in sorted(index.get("recall", {}).items()):
-        out.print(f"recall@10 of {name}: {recall:.3f}", markup=False)
+    if (recall := index.get("recall_at_10")) is not None:
+        out.print(f"recall@10 against exact search: {recall:.3f}")

@@ -34,7 +34,7 @@ class Index(Shape):
 
     tasks: list[TaskIndex]
     shards: list[dict[str, Any]] = Field(description="as each shard says of itself")
-    recall: dict[str, float] = Field({}, description="recall@10 against exact search, measured on samples; the least")
+    recall_at_10: float | None = Field(None, description="the least of any index, against exact search, on samples")
 
 
 class Reindex(Shape):

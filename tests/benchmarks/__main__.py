@@ -9,6 +9,7 @@ from tests.benchmarks import (
     actions,
     annotators,
     batcher,
+    bulk,
     embedded,
     faces,
     faults,
@@ -30,6 +31,7 @@ from tests.benchmarks import (
 BENCHES = {
     "serving": serving.run,
     "batcher": batcher.run,
+    "bulk": bulk.run,
     "search": search.run,
     "nearest": nearest.run,
     "peers": peers.run,
