@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.catalog.checks import fold
-from serve_app.catalog.filters import SENTENCES, Filter, Term
+from serve_app.catalog.filters import Filter, Term
 from serve_app.catalog.rows import KINDS
 from serve_app.retrieval.columns import Column
 from serve_app.retrieval.exact import Mask
@@ -107,7 +107,7 @@ class Attributes:
         words = iter(sentences)
         fits = self._alive.view.copy()
         for term in filter.terms:
-            found = self._in_sentences(next(words, None)) if term.name in SENTENCES else self._fits(term)
+            found = self._in_sentences(next(words, None)) if term.is_sentence else self._fits(term)
             fits &= ~found if term.negated else found
         if next(words, None) is not None:
             raise ValueError("more sentences than the filter has terms for")
@@ -127,6 +127,13 @@ class Attributes:
         if term.name == "owner":
             owned = self._owners.view == self.owner_codes.get(term.value or "", -1)
             return np.asarray(owned[self._rows.view], np.bool_)
+        if term.created is not None:
+            after, before = term.created
+            created = self._created.view
+            return np.asarray(
+                (created > (-np.inf if after is None else after)) & (created < (np.inf if before is None else before)),
+                np.bool_,
+            )
         value = None if term.value is None else fold(term.value)
         found = np.zeros(len(self._rows), np.bool_)
         for entries, confidences in self._labels.of(term.name, value, self.words):

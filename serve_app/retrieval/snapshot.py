@@ -95,6 +95,10 @@ class Snapshot:
             log.warning("the snapshot in %s is not used: %s", self.folder.name, error)
             return False
         self._shard.indexes = made
+        for name, said in manifest["indexes"].items():
+            for number, piece in enumerate(said["pieces"]):
+                if made[name].blocks.count >= (number + 1) * BLOCK:
+                    self._kept[f"{name} {made[name].generation} {number}"] = piece
         self._shard.seq = self.seq = manifest["seq"]
         log.info("read %d vectors up to change %d from the snapshot", len(self._shard), self.seq)
         return True
@@ -151,10 +155,11 @@ class Snapshot:
         return said
 
     def _piece(self, name: str, generation: int, number: int, piece: Floats) -> dict[str, Any]:
+        if len(piece) < BLOCK:
+            return self._array(piece)
         key = f"{name} {generation} {number}"
-        if len(piece) == BLOCK and key in self._kept and (self.folder / self._kept[key]["name"]).exists():
-            return self._kept[key]
-        self._kept[key] = self._array(piece)
+        if key not in self._kept or not (self.folder / self._kept[key]["name"]).exists():
+            self._kept[key] = self._array(piece)
         return self._kept[key]
 
     def _array(self, values: Any) -> dict[str, Any]:

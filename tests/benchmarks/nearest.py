@@ -8,6 +8,9 @@ from collections.abc import Callable
 import faiss
 import numpy as np
 
+from serve_app.retrieval.attributes import Entries
+from serve_app.retrieval.hits import Ids
+from serve_app.retrieval.attributes import Entries
 from serve_app.retrieval.index import VectorIndex
 from tests.benchmarks.catalogs import DIM, Floats, pages
 from tests.benchmarks.processes import alone
@@ -38,7 +41,7 @@ def _measure(seconds: float) -> dict[str, float]:
     flat = faiss.IndexFlatIP(DIM)
     flat.add(base)
     ours = VectorIndex(DIM)
-    ours.add(range(COUNT), ["anna"] * COUNT, base)
+    ours.put(numbers := np.arange(COUNT), numbers, ["anna"] * COUNT, base, _one_asset_each(numbers))
 
     def best(work: Callable[[], object]) -> float:
         return _median_ms(work, seconds)
@@ -93,6 +96,14 @@ def _top(scores: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     best = np.argpartition(-scores, K, axis=1)[:, :K]
     order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1)
     return np.take_along_axis(best, order, 1)
+
+
+def _one_asset_each(numbers: Ids) -> Entries:
+    nothing = np.empty(0, np.int32)
+    kinds, created = ["image"] * len(numbers), np.zeros(len(numbers))
+    return Entries(
+        numbers.astype(np.int32), numbers, kinds, created, nothing, [], [], np.empty(0, np.float32)
+    )  # fmt: skip
 
 
 def _median_ms(work: Callable[[], object], seconds: float) -> float:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.catalog.filters import Filter, Term, parse_filter
-from serve_app.retrieval import ann, index, rebuild
+from serve_app.retrieval import ann, attributes, index, rebuild
 from serve_app.retrieval.hits import Hits, Query, merge
 from serve_app.retrieval.shard import Shard
 from tests.unit.retrieval.fake_log import DIM, Asset, FakeLog, clustered, unit
@@ -148,7 +148,7 @@ def test_a_sentence_without_its_assets_is_refused():
 
 WORDS = st.sampled_from(["dog", "cat"])
 ASSETS = st.builds(
-    Asset, st.integers(0, 30), st.sampled_from(["image", "video", "text"]), st.just(0.0),
+    Asset, st.integers(0, 30), st.sampled_from(["image", "video", "text"]), st.sampled_from([1.0, 2.0, 3.0]),
     st.lists(st.tuples(st.sampled_from(["object", "meme"]), WORDS, st.sampled_from([0.2, 0.3, 0.5, 0.9])), max_size=3)
     .map(tuple),
 )  # fmt: skip
@@ -159,6 +159,8 @@ TERMS = st.one_of(
     ),
     st.builds(Term, st.just("kind"), st.sampled_from(["image", "video"]), st.none(), st.booleans()),
     st.builds(Term, st.just("owner"), st.sampled_from(["anna", "ben", "nobody"]), st.none(), st.booleans()),
+    st.builds(Term, st.just("created"), negated=st.booleans(), after=st.sampled_from([0.5, 2.0])),
+    st.builds(Term, st.just("created"), negated=st.booleans(), before=st.sampled_from([2.0, 2.5])),
     st.builds(Term, st.just("caption"), st.just("x"), st.none(), st.booleans()),
 )  # fmt: skip
 FILTERS = st.lists(TERMS, max_size=3).map(lambda terms: Filter(tuple(terms)))
@@ -183,6 +185,8 @@ def fits(filter):
             found = asset.kind == term.value
         elif term.name == "owner":
             found = row.owner == term.value
+        elif term.name == "created":
+            found = asset.created > term.after if term.before is None else asset.created < term.before
         elif term.name == "caption":
             found = asset.number in CAPTIONED
         else:
@@ -228,6 +232,7 @@ def write(log, name, vid, *values):
 def eager(monkeypatch):
     """Every size is large enough for FAISS, and one dead row enough for compacting."""
     monkeypatch.setattr(index, "EXACT_BELOW", 0)
+    monkeypatch.setattr(attributes, "_UNSORTED", 3)
     monkeypatch.setattr(index, "_FEW_DEAD", 0)
     monkeypatch.setattr(index, "_TAIL", 2)
     monkeypatch.setattr(index, "_LONG_TAIL", 3)
