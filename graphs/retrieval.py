@@ -55,10 +55,15 @@ class RetrievalGraph:
         if not query.text.strip():
             raise Problem("bad_request", "the text is empty")
         asked = Asked.of(query, "text", query.text)
-        state = await self.all_shards.state()
-        (legs, truncated), told = await asyncio.gather(
-            self._legs(query.text, asked.modalities, state), asyncio.to_thread(tell, self.all_shards, asked)
-        )
+
+        async def encode() -> tuple[State, list[Leg], bool]:
+            state = await self.all_shards.state()
+            return state, *await self._legs(query.text, asked.modalities, state)
+
+        # Words need no vector, so they are looked for meanwhile.
+        told, (state, legs, truncated) = await asyncio.gather(
+            asyncio.to_thread(tell, self.all_shards, asked), encode()
+        )  # fmt: skip
         return _result(await self._search(asked, legs, told, state), started, truncated)
 
     async def search_image(self, data: bytes, query: schemas.TextQuery) -> schemas.SearchResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -98,18 +98,12 @@ class Near:
 def tell(shards: Shards, asked: Asked) -> Told:
     """Ask the catalog all that needs no vector; blocks."""
     words: dict[str, list[str]] = {}
-    full: set[str] = set()
-    telling = telling_words(asked.words or "")
-    for modality in asked.modalities if telling else ():
-        limit = min(asked.k, WORD_HITS) + asked.given.count(modality)
-        kinds: Any = (modality,)
-        found = shards.places.catalog.words.search(
-            telling, kinds, limit, filter=asked.filter, without_owner=asked.username, every=True
-        )
-        words[modality] = [id for id, _ in found]
-        if len(found) == limit:
-            full.add(modality)
-    return Told(shards.sentences(asked.filter), words, frozenset(full))
+    limits = {name: min(asked.k, WORD_HITS) + asked.given.count(name) for name in asked.modalities}
+    if telling := telling_words(asked.words or ""):
+        saying_all = shards.places.catalog.words.saying_all
+        words = saying_all(telling, limits, filter=asked.filter, without_owner=asked.username)
+    full = frozenset(name for name, found in words.items() if len(found) == limits[name])
+    return Told(shards.sentences(asked.filter), words, full)
 
 
 def telling_words(text: str) -> str:
@@ -174,7 +168,7 @@ class Search:
     def _name(self, vids: Mapping[str, Sequence[int]]) -> None:
         """Learn what these vectors stand for and, at first, which ones those have that words found; blocks."""
         vectors = self.shards.places.catalog.vectors
-        if self.told.words and not self.words:
+        if any(self.told.words.values()) and not self.words:
             self.words = self._of_words()
         wanted = {name: {*vids[name], *(vid for each in self.words.get(name, ()) for vid in each)} for name in vids}
         whole = set[int]().union(*(some for name, some in wanted.items() if name not in PARTED))

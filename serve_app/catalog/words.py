@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, bindparam, column, func, literal_column, select, table
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, column, func, literal_column, select, table
 
 from serve_app.catalog.asset_rows import missing
 from serve_app.catalog.checks import clean
@@ -63,26 +63,51 @@ class Words:
         *,
         filter: Filter | None = None,
         without_owner: str | None = None,
-        every: bool = False,
     ) -> list[tuple[str, float]]:
         """At most ``limit`` assets (of ``kinds``) that say one of the words or more, and how well, the best first.
-        With ``every`` those that say all of them.
 
         The rank is BM25 on SQLite and cover density on Postgres: its order counts, its size says nothing. Of equals the
         newest is first. Nothing for a query without words.
         """
-        asked = list(dict.fromkeys(spell(clean(written[:MAX_CHARACTERS])).split()))[:MAX_WORDS]
-        if not asked or limit < 1:
+        found = self._ranked(written, kinds, filter, without_owner)
+        if found is None or limit < 1:
             return []
+        with self._database.read() as connection:
+            return [(row.id, float(row.rank)) for row in connection.execute(found.limit(limit))]
+
+    def saying_all(
+        self, written: str, limits: Mapping[str, int], *, filter: Filter | None = None, without_owner: str | None = None
+    ) -> dict[str, list[str]]:
+        """By kind the assets that say every word, at most so many of each, in the order of ``search``; one query."""
+        kinds = [kind for kind, limit in limits.items() if limit > 0]
+        ranked = self._ranked(written, kinds, filter, without_owner, every=True) if kinds else None
+        found: dict[str, list[str]] = {kind: [] for kind in limits}
+        if ranked is None:
+            return found
+        some = ranked.add_columns(assets.c.kind, assets.c.ordinal).order_by(None).subquery()
+        order = (some.c.rank.desc(), some.c.ordinal.desc())
+        place = func.row_number().over(partition_by=some.c.kind, order_by=order).label("place")
+        placed = select(some.c.id, some.c.kind, place).subquery()
+        best = select(placed.c.id, placed.c.kind).where(placed.c.place <= max(limits.values()))
+        with self._database.read() as connection:
+            for id, kind in connection.execute(best.order_by(placed.c.place)):
+                found[kind].append(id)
+        return {kind: ids[: limits[kind]] for kind, ids in found.items()}
+
+    def _ranked(
+        self, written: str, kinds: Sequence[str] | None, filter: Filter | None, without_owner: str | None,
+        every: bool = False,
+    ) -> Select[Any] | None:  # fmt: skip
+        """The ids and ranks of what says the words, the best first; None for a query without words."""
+        asked = list(dict.fromkeys(spell(clean(written[:MAX_CHARACTERS])).split()))[:MAX_WORDS]
+        if not asked:
+            return None
         conditions = [] if filter is None else [filter.condition()]
         if kinds is not None:
             conditions.append(assets.c.kind.in_(kinds))
         if without_owner is not None:
             conditions.append(assets.c.owner != clean(without_owner))
-        on_database = _on_sqlite if self._database.sqlite else _on_postgres
-        found = on_database(asked, conditions, every)
-        with self._database.read() as connection:
-            return [(row.id, float(row.rank)) for row in connection.execute(found.limit(limit))]
+        return (_on_sqlite if self._database.sqlite else _on_postgres)(asked, conditions, every)
 
     def assets_with(self, term: Term) -> NDArray[np.int64]:
         """The ``ordinal`` of the assets with a tag as the term asks, whether it is negated or not: int64, ascending."""
@@ -100,7 +125,7 @@ def _put(connection: Connection, asset_id: str, columns: Mapping[str, str | None
     return True
 
 
-def _on_sqlite(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]], every: bool) -> Any:
+def _on_sqlite(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]], every: bool) -> Select[Any]:
     query = (" AND " if every else " OR ").join(f'"{word}"' for word in asked)
     index = table("words_index", column("rowid"), column("rank"))
     match = literal_column("words_index").op("MATCH")(bindparam("asked", query))
@@ -109,7 +134,7 @@ def _on_sqlite(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]], 
     return ranked.where(*conditions).order_by(newest.c.rank, assets.c.ordinal.desc())
 
 
-def _on_postgres(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]], every: bool) -> Any:
+def _on_postgres(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]], every: bool) -> Select[Any]:
     query = func.to_tsquery(
         "simple", bindparam("asked", (" & " if every else " | ").join(f"'{word}'" for word in asked))
     )

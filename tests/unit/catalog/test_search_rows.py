@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from catalog_samples import REVISION, log, picture, posted, sha, vector
 
-from serve_app.catalog import Catalog, Key, Moment
+from serve_app.catalog import Catalog, Key, Moment, parse_filter
 from serve_app.errors import Problem
 
 TEXTS = "sentences@1"
@@ -51,14 +51,22 @@ def test_the_vectors_of_assets_by_modality_and_revision(catalog: Catalog) -> Non
     assert sha("film") != keys[0].sha256
 
 
-def test_every_word_or_one_of_them(catalog: Catalog) -> None:
-    for name, description in {"a": "A dog on the beach", "b": "a cat on a BEACH", "c": "dog"}.items():
+def test_what_says_every_word_by_kind(catalog: Catalog) -> None:
+    for name, description in {"a": "A dog on the beach", "b": "a cat on a BEACH", "c": "dog", "d": "beach dog"}.items():
         catalog.assets.add(picture(name, data=name, description=description))
+    catalog.assets.add(picture("v", "ben", kind="video", data="v", description="the beach, a dog"))
+    limits = {"image": 10, "video": 10, "text": 10}
 
-    def found(text: str, every: bool) -> set[str]:
-        return {id for id, _ in catalog.words.search(text, ("image",), 10, every=every)}
+    def found(text: str, **options: object) -> dict[str, set[str]]:
+        answer = catalog.words.saying_all(text, limits, **options)  # type: ignore[arg-type]
+        return {kind: set(ids) for kind, ids in answer.items()}
 
-    assert found("dog beach", True) == {"a"}
-    assert found("dog beach", False) == {"a", "b", "c"}
-    assert found("beach dog nowhere", True) == set()
-    assert found("' AND \" OR", True) == set()
+    assert found("dog beach") == {"image": {"a", "d"}, "video": {"v"}, "text": set()}
+    assert found("dog beach", without_owner="ben")["video"] == set()
+    assert found("dog beach", filter=parse_filter("owner:ben")) == {"image": set(), "video": {"v"}, "text": set()}
+    for nothing in ("beach dog nowhere", "' AND \" OR NOT", "", "...", "*"):
+        assert not any(found(nothing).values())
+    ids = [id for id, _ in catalog.words.search("dog beach", ("image",), 10) if id in ("a", "d")]
+    assert catalog.words.saying_all("dog beach", {"image": 1}) == {"image": ids[:1]}
+    assert catalog.words.saying_all("dog beach", {"image": 9}) == {"image": ids}
+    assert catalog.words.saying_all("dog beach", {"image": 0, "video": 1}) == {"image": [], "video": ["v"]}
