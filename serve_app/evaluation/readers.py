@@ -44,7 +44,7 @@ SCENARIOS = (
     Scenario("one interest", (40,)),
     Scenario("two interests", (40, 40)),
     Scenario("five interests", (24, 24, 24, 24, 24)),
-    Scenario("five, wider", (24, 24, 24, 24, 24), spread=1.0),
+    Scenario("five, wide", (24, 24, 24, 24, 24), spread=1.5),
     Scenario("five, overlapping", (24, 24, 24, 24, 24), common=1.0),
     Scenario("five, very unequal", (80, 40, 20, 10, 7)),
     Scenario("five, as many posts of none", (24, 24, 24, 24, 24), noise=120),
