@@ -24,7 +24,7 @@ class SentenceEncoder(ModelReplica):
         self.texts = self.batcher(self.tower.run)
 
     async def encode(self, text: str) -> dict[str, Any]:
-        """``vector`` [D] of a text, and whether it was ``truncated`` at the encoder's limit."""
+        """``vector`` [D] of a text, and whether it was ``truncated`` after the last window."""
         self.require()
-        tokens = await self.in_thread(self.tower.prepare, text)
-        return {"vector": np.asarray(await self.texts.submit(tokens.ids)), "truncated": tokens.truncated}
+        windows = await self.in_thread(self.tower.prepare, text)
+        return {"vector": np.asarray(await self.texts.submit(windows.ids)), "truncated": windows.truncated}

@@ -45,9 +45,13 @@ class Clip(Row):
 
 
 class Sentence(Row):
-    """How texts are prepared for an encoder of texts alone: what follows after ``max_tokens`` is not read."""
+    """How texts are prepared for an encoder of texts alone.
+
+    Of what has more than ``max_tokens`` the first ``windows`` of so many are read, and their mean is taken.
+    """
 
     max_tokens: Annotated[int, Field(ge=4, le=8192)]
+    windows: Annotated[int, Field(ge=1, le=64)] = 1
     dim: Annotated[int, Field(gt=0, le=8192)]
 
 

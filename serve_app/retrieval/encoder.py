@@ -30,7 +30,7 @@ MAX_CHARACTERS = 200_000
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids int64 [L], and whether the text was longer than the encoder can read."""
+    """Token ids int64 [context_length], and whether the text was longer than the encoder can read."""
 
     ids: NDArray[np.int64]
     truncated: bool

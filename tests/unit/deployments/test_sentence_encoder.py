@@ -55,7 +55,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[st
 
 
 def test_concurrent_texts_of_all_lengths_share_batches_and_keep_their_vectors(served: Any) -> None:
-    texts = ["a dog", "a cat on a mat", "word " * 400, "a dog", "🦜", "many words about a dog and a cat " * 5] * 4
+    texts = ["a dog", "a cat on a mat", "word " * 2100, "a dog", "🦜", "many words about a dog and a cat " * 5] * 4
     sizes, run = [], served.texts._model
     served.texts._model = lambda batch: sizes.append(len(batch)) or run(batch)
 
