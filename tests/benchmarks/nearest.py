@@ -10,7 +10,6 @@ import numpy as np
 
 from serve_app.retrieval.attributes import Entries
 from serve_app.retrieval.hits import Ids
-from serve_app.retrieval.attributes import Entries
 from serve_app.retrieval.index import VectorIndex
 from tests.benchmarks.catalogs import DIM, Floats, pages
 from tests.benchmarks.processes import alone

@@ -11,7 +11,7 @@ import math
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.benchmarks import catalogs, encoder512, environments, load
+from tests.benchmarks import catalogs, encoder512, environments, load, shards
 from tests.benchmarks.processes import MODES, NAMES, alone, memory_bytes, pss_of, service
 from tests.benchmarks.report import Result, progress, table
 
@@ -63,6 +63,7 @@ class Measured:
 def run(quick: bool) -> Result:
     place = Path(tempfile.mkdtemp(prefix="mediaverse-peers"))
     measured: list[Measured] = []
+    inside: list[list[object]] = []
     weights: list[tuple[int, str, float]] = []
     missing: dict[str, str] = {}
     try:
@@ -72,14 +73,15 @@ def run(quick: bool) -> Result:
             folder = place / str(count)
             folder.mkdir()
             alone(_write, folder, count)
+            inside += _in_shard(folder, count, asked, truths)
             for side in _sides(folder, count, asked, missing):
                 measured += [_measure(side, count, label, truths[label], quick) for label in FILTERS]
                 weights.append((count, side.name, side.memory()))
             shutil.rmtree(folder)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    raw = {"measured": [asdict(each) for each in measured], "bytes": weights, "missing": missing}
-    return Result(_text(measured, weights, missing), raw)
+    raw = {"measured": [asdict(each) for each in measured], "shard": inside, "bytes": weights, "missing": missing}
+    return Result(_text(measured, inside, weights, missing), raw)
 
 
 def _write(folder: Path, count: int) -> None:
@@ -105,6 +107,17 @@ def _sides(folder: Path, count: int, asked: catalogs.Floats, missing: dict[str, 
                 yield side
         except environments.NotBuiltError as error:
             missing["clip-retrieval"] = str(error)
+
+
+def _in_shard(folder: Path, count: int, asked: catalogs.Floats, truths: Truths) -> list[list[object]]:
+    """What the shard alone takes, with the kind of index that the table says."""
+    path, revision = folder / "catalog.db", encoder512.model().key
+    kind, measured = alone(shards.under_labels, path, revision, asked, FILTERS)
+    progress(f"peers: {count:,} in the shard, {kind}: { {label: times for label, (times, _) in measured.items()} }")
+    return [
+        [f"{count:,}, {_matching(label)}, {kind}", *times, f"{_recall(found, truths[label]):.4f}"]
+        for label, (times, found) in measured.items()
+    ]  # fmt: skip
 
 
 @contextmanager
@@ -175,31 +188,40 @@ def _named(body: bytes) -> list[int]:
 def _measure(side: Side, count: int, label: str | None, truth: NDArray[np.int64], quick: bool) -> Measured:
     requests = [side.request(number, label) for number in range(len(truth))]
     bodies = load.answers(side.port, requests)
-    found = [side.numbers(body, label) for body in bodies]
-    hits = sum(
-        len(np.intersect1d(np.asarray(rows, np.int64) + 1, best)) for rows, best in zip(found, truth, strict=True)
-    )
+    recall = _recall([np.asarray(side.numbers(body, label), np.int64) + 1 for body in bodies], truth)
     rates = {
         clients: alone(load.closed_loop, side.port, requests, clients, 1.0 if quick else 6.0, 0.5 if quick else 2.0)
         for clients in CLIENTS
     }
-    progress(f"peers: {count:,}, {label or 'all'}, {side.name}: recall {hits / max(1, (truth > 0).sum()):.4f}, {rates}")
-    return Measured(count, label, side.name, hits / max(1, int((truth > 0).sum())), rates)
+    progress(f"peers: {count:,}, {_matching(label)}, {side.name}: recall {recall:.4f}, {rates}")
+    return Measured(count, label, side.name, recall, rates)
 
 
-def _text(measured: list[Measured], weights: list[tuple[int, str, float]], missing: dict[str, str]) -> str:
+def _recall(found: Sequence[NDArray[np.int64]], truth: NDArray[np.int64]) -> float:
+    """The share of the true ids [N, k], of which 0 is none, that were found."""
+    hits = sum(len(np.intersect1d(rows, best[best > 0])) for rows, best in zip(found, truth, strict=True))
+    return hits / max(1, int((truth > 0).sum()))
+
+
+def _matching(label: str | None) -> str:
+    return "all" if label is None else f"{100 * catalogs.LABELS[label]:g} %"
+
+
+def _text(
+    measured: list[Measured], inside: list[list[object]], weights: list[tuple[int, str, float]], missing: dict[str, str]
+) -> str:
     ours = f"ours, {NAMES[MODES[0]]}"
     best = {(each.count, each.label): each for each in measured if each.side == ours}
     rows = []
     for each in sorted(measured, key=lambda each: (each.count, FILTERS.index(each.label))):
         one = each.rates[1]
         times = best[each.count, each.label].rates[8].per_s / each.rates[8].per_s
-        shown = "all" if each.label is None else f"{100 * catalogs.LABELS[each.label]:g} %"
         rates = [each.rates[clients].per_s for clients in CLIENTS]
-        label = f"{each.count:,}, {shown}, {each.side}"
+        label = f"{each.count:,}, {_matching(each.label)}, {each.side}"
         rows.append([label, one.p50_ms, one.p95_ms, one.p99_ms, *rates, f"{each.recall:.4f}", times])
     heads = ["vectors, matching, side", "p50 ms", "p95 ms", "p99 ms", *(f"queries/s, {n} clients" for n in CLIENTS)]
     speeds = table([*heads, f"recall@{K}", "ours as fast, 8 clients"], rows)
     held = table(["vectors, process that holds them", "MB"], [[f"{n:,}, {side}", b / 1e6] for n, side, b in weights])
     absent = "".join(f"\n\n{name} is missing: {reason}" for name, reason in missing.items())
-    return f"{speeds}\n\nMemory:\n\n{held}{absent}"
+    alone_in = table(["vectors, matching, index", "p50 ms", "p95 ms", "p99 ms", f"recall@{K}"], inside)
+    return f"{speeds}\n\nOurs without HTTP, in the shard:\n\n{alone_in}\n\nMemory:\n\n{held}{absent}"

@@ -36,8 +36,9 @@ def run(quick: bool) -> Result:
             path.unlink()
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    text = f"In the shard:\n\n{_shards(indexed)}\n\nThrough HTTP (`POST /v1/search`, the index that the table says):\n\n{_http(served)}"
-    return Result(text, {"shard": indexed, "http": served})
+    http = f"Through HTTP (`POST /v1/search`, kinds by the table):\n\n{_http(served)}"
+    tables = f"In the shard:\n\n{_shards(indexed)}\n\n{http}"
+    return Result(tables, {"shard": indexed, "http": served})
 
 
 def _in_shards(path: Path, count: int) -> list[dict[str, Any]]:
@@ -48,9 +49,8 @@ def _in_shards(path: Path, count: int) -> list[dict[str, Any]]:
         measured = alone(shards.measure, path, count, encoder512.model().key, setting, threads, asked)
         if (setting == "Flat") != (measured.kind == "Flat"):
             continue  # the table says Flat too
-        hits = [len(np.intersect1d(found, true)) for found, true in zip(measured.found[None], truth, strict=True)]
-        figures = {name: value for name, value in asdict(measured).items() if name not in ("found", "alone_ms")}
-        figures["alone_ms"] = measured.alone_ms[None]
+        hits = [len(np.intersect1d(found, true)) for found, true in zip(measured.found, truth, strict=True)]
+        figures = {name: value for name, value in asdict(measured).items() if name != "found"}
         label = f"{measured.kind}, {threads} thread{'s'[: threads - 1]}"
         rows.append({"count": count, "index": label, "recall": sum(hits) / truth.size} | figures)
         progress(f"search: {rows[-1]}")
