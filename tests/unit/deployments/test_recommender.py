@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from deployments.recommender import Recommender
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Ray's own use of pydantic
+    from deployments.recommender import Recommender
+
 from serve_app.catalog import Catalog, NewContent
 from serve_app.recommendation.seeds import Asked
 
