@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,13 @@ from deployments.batcher import Batcher, BatchSizes
 from serve_app.catalog import Catalog
 from serve_app.retrieval.hits import Hits, Query
 
+log = logging.getLogger("mediaverse")
 PAUSE_S = 0.1
 
 
 @dataclass(frozen=True)
 class ShardRecipe:
-    """Which slice a shard holds, what it loads where the catalog serves nothing yet, and how it searches."""
+    """Which slice a shard holds, what it loads where nothing is served yet, and how it searches."""
 
     catalog: str
     revision: str
@@ -46,14 +48,12 @@ class FaissShard:
         self.queries: Batcher[Query, dict[str, Hits]] = Batcher(self.holder.search)
         self.loading: dict[str, asyncio.Future[None]] = {}
         self.loader = ThreadPoolExecutor(1, thread_name_prefix="load")
-        tags = ("modality", "revision")
-        self.gauge = Gauge("mediaverse_recall_at_10", "Share of the exact ten best given.", tags)  # type: ignore[arg-type]
+        self.gauge = Gauge("mediaverse_recall_at_10", "Share of the exact ten given.", ("modality", "revision"))  # type: ignore[arg-type]
         self.ended = threading.Event()
         self.background = threading.Thread(target=self._look_after, name="background", daemon=True)
         self.background.start()
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Serve's hook: new batch sizes, while serving."""
         self.queries.sizes = BatchSizes.of(user_config)
 
     async def search(self, query: Query) -> dict[str, Hits]:
@@ -63,19 +63,15 @@ class FaissShard:
         return await self.queries.submit(query)
 
     async def prepare(self, revision: str, dim: int) -> bool:
-        """Whether the revision is ready; if not, it is being loaded."""
         if revision in self.holder.shards:
             return True
-        load = self._load(revision, dim)
-        await asyncio.wait([load], timeout=PAUSE_S)
-        return load.done() and load.exception() is None
+        done, _ = await asyncio.wait([self._load(revision, dim)], timeout=PAUSE_S)
+        return any(load.exception() is None for load in done)
 
     async def release(self, revision: str) -> None:
-        """Forget a revision."""
         await asyncio.wrap_future(self.queries.between(lambda: self.holder.release(revision)))
 
     async def status(self) -> dict[str, Any]:
-        """What is here, of which kind, and how true it answers."""
         return self.holder.status()
 
     def _load(self, revision: str, dim: int) -> asyncio.Future[None]:
@@ -88,11 +84,14 @@ class FaissShard:
     def _look_after(self) -> None:
         """Upkeep between the batches, and in this thread what takes long."""
         while not self.ended.wait(PAUSE_S):
-            work = self.queries.between(lambda: self.holder.chore(idle=not self.queries.waiting)).result()
-            for (modality, revision), share in self.holder.recall().items():
-                self.gauge.set(share, {"modality": modality, "revision": revision})
-            if work is not None:
-                work()
+            try:
+                work = self.queries.between(lambda: self.holder.chore(idle=not self.queries.waiting)).result()
+                for tags, share in self.holder.recall().items():
+                    self.gauge.set(share, dict(zip(("modality", "revision"), tags, strict=True)))
+                if work is not None:
+                    work()
+            except Exception:
+                log.exception("upkeep of a shard failed, searches go on")
 
     def __del__(self) -> None:
         """Serve's hook at the end: the next start reads what this one knew."""
