@@ -8,11 +8,12 @@ within one transaction's lock, so who has read up to ``seq`` s never finds a sma
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, or_, select
 
 from serve_app.catalog.changes import read_page
 from serve_app.catalog.engine import Database
@@ -33,6 +34,13 @@ from serve_app.catalog.vector_rows import (
     store,
     store_new,
 )
+
+STATE = (
+    select(counters.c.value, settings.c.key, settings.c.value.label("models"))
+    .select_from(counters.outerjoin(settings, settings.c.key.startswith(key_of_task(""))))
+    .where(counters.c.name == "seq")
+)
+"""Made once: to make a query takes longer than to answer it."""
 
 
 class Vectors:
@@ -78,10 +86,8 @@ class Vectors:
 
     def state(self) -> State:
         """The head and what is served, in one query: a search begins with it."""
-        joined = counters.outerjoin(settings, settings.c.key.startswith(key_of_task("")))
-        query = select(counters.c.value, settings.c.key, settings.c.value.label("models"))
         with self._database.read() as connection:
-            rows = connection.execute(query.select_from(joined).where(counters.c.name == "seq")).all()
+            rows = connection.execute(STATE).all()
         models = {row.key: row.models for row in rows if row.key is not None}
         return State(int(rows[0].value), served_of(models))
 
@@ -100,31 +106,20 @@ class Vectors:
 
         One query for each 10,000 vectors.
         """
-        ranked = select(vectors.c.vid, contents.c.asset_id, _place(contents.c.ordinal)).join(contents, same_key())
-        if filter is not None:
-            ranked = ranked.join(assets, assets.c.id == contents.c.asset_id).where(filter.condition())
-        return dict(self._first(ranked, vids))
+        return dict(self._rows(_latest_ids(filter), vids))
 
     def latest_parts(self, vids: Iterable[int], filter: Filter | None = None) -> dict[int, FoundPart]:
         """For each vector of a part where it is: in the latest asset (of those that fit ``filter``) that has it.
 
         Vectors without one are left out. The latest asset is the one added last, whichever was annotated first.
         """
-        columns = (vectors.c.vid, contents.c.asset_id, contents.c.part, contents.c.start_s, contents.c.end_s)
-        ranked = select(*columns, _place(assets.c.ordinal)).join(contents, same_key())
-        ranked = ranked.join(assets, assets.c.id == contents.c.asset_id)
-        if filter is not None:
-            ranked = ranked.where(filter.condition())
-        return {vid: FoundPart(*rest) for vid, *rest in self._first(ranked, vids)}
+        return {vid: FoundPart(*rest) for vid, *rest in self._rows(_latest_parts(filter), vids)}
 
-    def _first(self, ranked: Select[Any], vids: Iterable[int]) -> Iterator[tuple[Any, ...]]:
-        """The rows of ``ranked`` whose last column, the place, is 1, without that column."""
+    def _rows(self, query: Select[Any], vids: Iterable[int]) -> Iterator[tuple[Any, ...]]:
         wanted = [int(vid) for vid in vids]
         with self._database.read() as connection:
             for chunk in chunks(wanted, IDS_A_QUERY):
-                some = ranked.where(vectors.c.vid.in_(chunk)).subquery()
-                columns = [column for column in some.c if column.name != "place"]
-                yield from (tuple(row) for row in connection.execute(select(*columns).where(some.c.place == 1)))
+                yield from (tuple(row) for row in connection.execute(query, {"vids": chunk}))
 
     def of_owner(
         self, owner: str, modality: Modality, revision: str, limit: int
@@ -225,6 +220,29 @@ class Vectors:
         )
         with self._database.read() as connection:
             return np.fromiter(connection.execute(query).scalars(), np.int64)
+
+
+@lru_cache(maxsize=256)
+def _latest_ids(filter: Filter | None) -> Select[Any]:
+    """Of ``vids`` each with its latest asset that fits; kept, since searches ask the same again and again."""
+    ranked = select(vectors.c.vid, contents.c.asset_id, _place(contents.c.ordinal)).join(contents, same_key())
+    if filter is not None:
+        ranked = ranked.join(assets, assets.c.id == contents.c.asset_id).where(filter.condition())
+    return _first(ranked)
+
+
+@lru_cache(maxsize=256)
+def _latest_parts(filter: Filter | None) -> Select[Any]:
+    columns = (vectors.c.vid, contents.c.asset_id, contents.c.part, contents.c.start_s, contents.c.end_s)
+    ranked = select(*columns, _place(assets.c.ordinal)).join(contents, same_key())
+    ranked = ranked.join(assets, assets.c.id == contents.c.asset_id)
+    return _first(ranked if filter is None else ranked.where(filter.condition()))
+
+
+def _first(ranked: Select[Any]) -> Select[Any]:
+    """The rows of ``ranked`` whose last column, the place, is 1, without that column."""
+    some = ranked.where(vectors.c.vid.in_(bindparam("vids", expanding=True))).subquery()
+    return select(*(column for column in some.c if column.name != "place")).where(some.c.place == 1)
 
 
 def _latest_of_owner(owner: str, modality: Modality, revision: str) -> Select[Any]:

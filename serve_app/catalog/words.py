@@ -7,11 +7,24 @@ of words alone, so that nothing a client writes is syntax.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, column, func, literal_column, select, table
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    column,
+    func,
+    literal_column,
+    select,
+    table,
+)
 
 from serve_app.catalog.asset_rows import missing
 from serve_app.catalog.checks import clean
@@ -69,45 +82,36 @@ class Words:
         The rank is BM25 on SQLite and cover density on Postgres: its order counts, its size says nothing. Of equals the
         newest is first. Nothing for a query without words.
         """
-        found = self._ranked(written, kinds, filter, without_owner)
-        if found is None or limit < 1:
+        asked = _asked(written)
+        if not asked or limit < 1:
             return []
+        values = {"asked": self._written(asked, every=False), "owner": clean(without_owner or "")}
+        some = None if kinds is None else tuple(kinds)
+        found = _ranked(self._database.sqlite, some, filter, without_owner is not None).limit(limit)
         with self._database.read() as connection:
-            return [(row.id, float(row.rank)) for row in connection.execute(found.limit(limit))]
+            return [(row.id, float(row.rank)) for row in connection.execute(found, values)]
 
     def saying_all(
         self, written: str, limits: Mapping[str, int], *, filter: Filter | None = None, without_owner: str | None = None
     ) -> dict[str, list[str]]:
         """By kind the assets that say every word, at most so many of each, in the order of ``search``; one query."""
-        kinds = [kind for kind, limit in limits.items() if limit > 0]
-        ranked = self._ranked(written, kinds, filter, without_owner, every=True) if kinds else None
+        kinds = tuple(sorted(kind for kind, limit in limits.items() if limit > 0))
+        asked = _asked(written)
         found: dict[str, list[str]] = {kind: [] for kind in limits}
-        if ranked is None:
+        if not asked or not kinds:
             return found
-        some = ranked.add_columns(assets.c.kind, assets.c.ordinal).order_by(None).subquery()
-        order = (some.c.rank.desc(), some.c.ordinal.desc())
-        place = func.row_number().over(partition_by=some.c.kind, order_by=order).label("place")
-        placed = select(some.c.id, some.c.kind, place).subquery()
-        best = select(placed.c.id, placed.c.kind).where(placed.c.place <= max(limits.values()))
+        values = {"asked": self._written(asked, every=True), "owner": clean(without_owner or "")}
+        best = _by_kind(self._database.sqlite, kinds, filter, without_owner is not None)
         with self._database.read() as connection:
-            for id, kind in connection.execute(best.order_by(placed.c.place)):
+            for id, kind in connection.execute(best, values | {"most": max(limits.values())}):
                 found[kind].append(id)
         return {kind: ids[: limits[kind]] for kind, ids in found.items()}
 
-    def _ranked(
-        self, written: str, kinds: Sequence[str] | None, filter: Filter | None, without_owner: str | None,
-        every: bool = False,
-    ) -> Select[Any] | None:  # fmt: skip
-        """The ids and ranks of what says the words, the best first; None for a query without words."""
-        asked = list(dict.fromkeys(spell(clean(written[:MAX_CHARACTERS])).split()))[:MAX_WORDS]
-        if not asked:
-            return None
-        conditions = [] if filter is None else [filter.condition()]
-        if kinds is not None:
-            conditions.append(assets.c.kind.in_(kinds))
-        if without_owner is not None:
-            conditions.append(assets.c.owner != clean(without_owner))
-        return (_on_sqlite if self._database.sqlite else _on_postgres)(asked, conditions, every)
+    def _written(self, asked: Sequence[str], every: bool) -> str:
+        """Words as the database's own kind of index is asked for them."""
+        if self._database.sqlite:
+            return (" AND " if every else " OR ").join(f'"{word}"' for word in asked)
+        return (" & " if every else " | ").join(f"'{word}'" for word in asked)
 
     def assets_with(self, term: Term) -> NDArray[np.int64]:
         """The ``ordinal`` of the assets with a tag as the term asks, whether it is negated or not: int64, ascending."""
@@ -125,19 +129,44 @@ def _put(connection: Connection, asset_id: str, columns: Mapping[str, str | None
     return True
 
 
-def _on_sqlite(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]], every: bool) -> Select[Any]:
-    query = (" AND " if every else " OR ").join(f'"{word}"' for word in asked)
+def _asked(written: str) -> list[str]:
+    return list(dict.fromkeys(spell(clean(written[:MAX_CHARACTERS])).split()))[:MAX_WORDS]
+
+
+# Queries are kept: searches ask the same again and again, and to make one takes longer than to answer it.
+@lru_cache(maxsize=256)
+def _by_kind(sqlite: bool, kinds: tuple[str, ...], filter: Filter | None, others: bool) -> Select[Any]:
+    """The ids and kinds of the best ``most`` of each kind, the best first."""
+    ranked = _ranked(sqlite, kinds, filter, others)
+    some = ranked.add_columns(assets.c.kind, assets.c.ordinal).order_by(None).subquery()
+    order = (some.c.rank.desc(), some.c.ordinal.desc())
+    place = func.row_number().over(partition_by=some.c.kind, order_by=order).label("place")
+    placed = select(some.c.id, some.c.kind, place).subquery()
+    best = select(placed.c.id, placed.c.kind).where(placed.c.place <= bindparam("most", type_=Integer))
+    return best.order_by(placed.c.place)
+
+
+@lru_cache(maxsize=256)
+def _ranked(sqlite: bool, kinds: tuple[str, ...] | None, filter: Filter | None, others: bool) -> Select[Any]:
+    """The ids and ranks of what says the words that are ``asked``, the best first; ``others``: not of ``owner``."""
+    conditions = [] if filter is None else [filter.condition()]
+    if kinds is not None:
+        conditions.append(assets.c.kind.in_(kinds))
+    if others:
+        conditions.append(assets.c.owner != bindparam("owner"))
+    return _on_sqlite(conditions) if sqlite else _on_postgres(conditions)
+
+
+def _on_sqlite(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
     index = table("words_index", column("rowid"), column("rank"))
-    match = literal_column("words_index").op("MATCH")(bindparam("asked", query))
+    match = literal_column("words_index").op("MATCH")(bindparam("asked"))
     newest = select(index.c.rowid, index.c.rank).where(match).order_by(index.c.rowid.desc()).limit(NEWEST).subquery()
     ranked = select(assets.c.id, (-newest.c.rank).label("rank")).join(newest, newest.c.rowid == assets.c.ordinal)
     return ranked.where(*conditions).order_by(newest.c.rank, assets.c.ordinal.desc())
 
 
-def _on_postgres(asked: Sequence[str], conditions: Sequence[ColumnElement[bool]], every: bool) -> Select[Any]:
-    query = func.to_tsquery(
-        "simple", bindparam("asked", (" & " if every else " | ").join(f"'{word}'" for word in asked))
-    )
+def _on_postgres(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    query = func.to_tsquery("simple", bindparam("asked", type_=Text))
     search: ColumnElement[Any] = literal_column("words.search")
     newest = select(rows.c.ordinal, search.label("search")).where(search.op("@@")(query))
     some = newest.order_by(rows.c.ordinal.desc()).limit(NEWEST).subquery()

@@ -77,7 +77,7 @@ def test_equal_files_of_an_owner_share_vectors_and_show_the_asset_added_last(cat
         mesh(catalog, asset_id, owner)
     for asset_id in ("new", "ben", "old"):
         index(catalog, catalog.contents.put_views(asset_id, RING))
-    vids = list(state(catalog))
+    vids = sorted(state(catalog))
     found = catalog.vectors.latest_parts(vids)
     assert [found[vid] for vid in vids] == [FoundPart(id, part) for id in ("new", "ben") for part in range(3)]
     catalog.annotations.put("old", "object_detection", {}, [Tag("object", "cow")])
