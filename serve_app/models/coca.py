@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from serve_app.models.onnx_export import LARGEST_BATCH, trace
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 IMAGE, TEXT, TOKENIZER = "coca_image.onnx", "coca_text.onnx", "coca_tokenizer.json"
 """The files that :func:`export_coca` writes."""
 OPSET = 18
-LARGEST_BATCH = 4096
 
 
 class Sight(nn.Module):
@@ -93,21 +94,11 @@ def export_coca(model: Any, tokenizer: Tokenizer, out: Path, *, image_size: int,
 
 def _export(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], path: Path) -> None:
     batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
-    with torch.no_grad(), warnings.catch_warnings():
+    shapes = [None if name == "position" else {0: batch} for name in inputs]
+    with warnings.catch_warnings():
         # One axis in several inputs has one name only, and the exporter says so each time.
         warnings.filterwarnings("ignore", "# The axis name", UserWarning)
-        program = torch.onnx.export(
-            module,
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            output_names=outputs,
-            dynamic_shapes=tuple(None if name == "position" else {0: batch} for name in inputs),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError(f"torch.onnx gave no program for {path.name}")
+        program = trace(module, inputs, outputs, opset=OPSET, shapes=shapes)
     program.save(path, external_data=False)
 
 

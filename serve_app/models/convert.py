@@ -14,6 +14,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from serve_app.models.manifest import Caption, Clip, UnusableFile, Video
+from serve_app.models.onnx_export import trace
 from serve_app.models.vocabulary import from_gemma, from_open_clip
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ SLOWFAST, SLOWFAST_HALF, SLOWFAST_LABELS = "slowfast.onnx", "slowfast_half.onnx"
 """The files that :func:`convert_slowfast` writes."""
 
 OPSET = 18
-LARGEST_BATCH = 4096
 
 
 def convert_open_clip(files: dict[str, Path], clip: Clip, out: Path) -> None:
@@ -153,21 +153,7 @@ def _tower(model: Any, verb: str) -> Any:
 
 
 def _export(tower: Any, name: str, example: Any, path: Path) -> None:
-    import torch
-
-    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
-    with torch.no_grad():
-        program = torch.onnx.export(
-            tower,
-            (example,),
-            input_names=[name],
-            dynamic_shapes=({0: batch},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError(f"torch.onnx gave no program for {name}")
+    program = trace(tower, {name: example}, opset=OPSET)
     graph = program.model.graph
     # The token lookup's own result is called "embedding" too, and ONNX names must be unique.
     for value in (value for node in graph for value in node.outputs):

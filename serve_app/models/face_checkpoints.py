@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from serve_app.models.inception_resnet import InceptionResnetV1
 from serve_app.models.manifest import Descriptor, UnusableFile
+from serve_app.models.onnx_export import trace
 from serve_app.models.resnet50_faces import ResNet50Faces
 
 FACE = "face_descriptor.onnx"
@@ -23,7 +24,6 @@ FACE = "face_descriptor.onnx"
 INPUT, OUTPUT = "faces", "vectors"
 
 OPSET = 18
-LARGEST_BATCH = 4096
 
 State = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
@@ -53,18 +53,7 @@ def export_face(model: nn.Module, descriptor: Descriptor, path: Path) -> None:
         given = list(model(example).shape)
         if given != [2, descriptor.dim]:
             raise ValueError(f"it gives {given} for two faces, the manifest says dim {descriptor.dim}")
-        program = torch.onnx.export(
-            model,
-            (example,),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx gave no program")
+    program = trace(model, {INPUT: example}, [OUTPUT], opset=OPSET)
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(path, external_data=False)
 

@@ -16,6 +16,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from serve_app.models.onnx_export import trace
+
 INPUT = "pictures"
 OUTPUTS = ("probability", "regression", "landmarks")
 """How sure a network is of a face; shifts of x1, y1, x2, y2 in sides of the box; five x, then five y in sides of it."""
@@ -126,19 +128,8 @@ def export(networks: dict[str, Network], out: Path) -> None:
         free = {0: torch.export.Dim("batch", min=1, max=MOST)}
         if side is None:
             free |= {2: torch.export.Dim("height", min=12, max=MOST), 3: torch.export.Dim("width", min=12, max=MOST)}
-        with torch.no_grad():
-            program = torch.onnx.export(
-                _pooled_first(network),
-                (torch.zeros(2, 3, side or 61, side or 78),),
-                input_names=[INPUT],
-                output_names=list(OUTPUTS[: 3 if name == "onet" else 2]),
-                dynamic_shapes=(free,),
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
-        if program is None:
-            raise RuntimeError("torch.onnx gave no program")
+        example, outputs = torch.zeros(2, 3, side or 61, side or 78), OUTPUTS[: 3 if name == "onet" else 2]
+        program = trace(_pooled_first(network), {INPUT: example}, outputs, opset=OPSET, shapes=[free])
         (out / f"{name}.onnx").write_bytes(_stripped(program.model_proto).SerializeToString())
 
 

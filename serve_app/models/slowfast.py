@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from serve_app.models.onnx_export import trace
+
 INPUT, OUTPUT = "clip", "probabilities"
 """Names in the ONNX file."""
 OPSET = 18
-LARGEST_BATCH = 4096
 EXPANSION = 4
 """A stage gives this many times the channels that its 3x3 convolutions work on."""
 
@@ -117,19 +118,7 @@ def export_slowfast(model: SlowFast, path: Path, *, half: bool = False) -> None:
     network = _Probabilities(_folded(model), half).eval()
     example = torch.linspace(-1, 1, 2 * 3 * config.frames * config.crop**2)
     example = example.reshape(2, 3, config.frames, config.crop, config.crop)
-    with torch.no_grad():
-        program = torch.onnx.export(
-            network,
-            (example,),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx gave no program")
+    program = trace(network, {INPUT: example}, [OUTPUT], opset=OPSET)
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(path, external_data=False)
 

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from serve_app.models.onnx_export import trace
 from serve_app.models.sessions import open_session
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -92,16 +93,7 @@ def export(
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            input_names=[input_name],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
-            verbose=False,
-        )
-    if program is None:
-        raise ValueError("torch exported no program")
+        program = trace(module, {input_name: example})
     model = halve(program.model_proto)
     _rename_output(model, output_name)
     for node in model.graph.node:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from serve_app.models.embedded.export import as_stored, halve
 from serve_app.models.memes.fit import Trained
 from serve_app.models.memetector import ATTENTION, INPUT, SCORE, MemeTector
+from serve_app.models.onnx_export import trace
 from serve_app.models.sessions import open_session
 
 TOLERANCE = 1e-3
@@ -62,18 +63,8 @@ def _traced(module: nn.Module, example: Tensor) -> onnx.ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=[SCORE, ATTENTION],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
-            verbose=False,
-        )
-    if program is None:
-        raise ValueError("torch exported no program")
-    return program.model_proto
+        model: onnx.ModelProto = trace(module, {INPUT: example}, [SCORE, ATTENTION]).model_proto
+    return model
 
 
 def _bare(model: onnx.ModelProto) -> None:
