@@ -49,7 +49,7 @@ class Hold:
             await asyncio.gather(keeping, working, return_exceptions=True)
 
     async def _keep(self) -> None:
-        renewed, written = time.monotonic(), None
+        renewed, written = time.monotonic(), (self.progress, self.detail)
         while True:
             await asyncio.sleep(LOOK_S)
             with suppress(Problem):  # a busy database; there is time for another try
@@ -59,3 +59,40 @@ class Hold:
                 if said != written or time.monotonic() - renewed > LEASE_S / 4:
                     await asyncio.to_thread(self.jobs.renew, self.job, LEASE_S, *said)
                     renewed, written = time.monotonic(), said
+
+
+class Grip:
+    """Many jobs in the hands of one worker: one look and one renewal for all of them."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._held: dict[str, tuple[Job, asyncio.Future[Any]]] = {}
+
+    async def during(self, job: Job, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work``; LeaseLostError, and the work cancelled, when the job is cancelled or another's meanwhile."""
+        working = asyncio.ensure_future(work)
+        self._held[job.id] = job, working
+        try:
+            return await working
+        except asyncio.CancelledError:
+            if job.id in self._held:
+                working.cancel()
+                raise
+            raise LeaseLostError(f"job {job.id} was ended from outside") from None
+        finally:
+            self._held.pop(job.id, None)
+
+    async def keep(self) -> None:
+        """Look after all that are held, until cancelled."""
+        renewed = time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with suppress(Problem):  # a busy database; there is time for another try
+                some = dict(self._held)
+                held = await asyncio.to_thread(self._jobs.held_of, [job for job, _ in some.values()])
+                for id in some.keys() - held:
+                    if self._held.pop(id, None) is not None:
+                        some[id][1].cancel()
+                if time.monotonic() - renewed > LEASE_S / 4:
+                    await asyncio.to_thread(self._jobs.renew_many, [some[id][0] for id in held], LEASE_S)
+                    renewed = time.monotonic()

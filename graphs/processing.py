@@ -11,7 +11,7 @@ from typing import Any
 
 from graphs.calls import insistently, patiently
 from graphs.embedding import ENCODER, Embedding, key_of
-from graphs.holding import LEASE_S, Hold
+from graphs.holding import LEASE_S, Grip, Hold
 from graphs.keeping import ANNOTATED, answers_of, keep_faces, reason, skipped
 from graphs.people import PeopleGraph
 from graphs.quick import KINDS as QUICK
@@ -58,30 +58,35 @@ class ProcessingGraph:
         job = await asyncio.to_thread(claim, worker, LEASE_S, kinds=kinds, max_attempts=MAX_ATTEMPTS)
         if job is None:
             return False
-        await self._work(job)
+        await self._work(job, Hold(self._catalog.jobs, job))
         return True
 
     async def work_many(self, worker: str) -> int:
         """Do quick jobs, many at once, until there are none; how many there were."""
         claim, done = self._catalog.jobs.claim_many, 0
         running: set[asyncio.Task[None]] = set()
+        grip = Grip(self._catalog.jobs)
+        keeping = asyncio.create_task(grip.keep())
         try:
+            late = True
             while True:
-                room = AT_ONCE - len(running)
-                some = await asyncio.to_thread(claim, worker, LEASE_S, room, kinds=QUICK, max_attempts=MAX_ATTEMPTS)
-                running |= {asyncio.create_task(self._work(job)) for job in some}
-                done += len(some)
+                if late or len(running) <= AT_ONCE // 2:
+                    room = AT_ONCE - len(running)
+                    some = await asyncio.to_thread(claim, worker, LEASE_S, room, kinds=QUICK, max_attempts=MAX_ATTEMPTS)
+                    running |= {asyncio.create_task(self._work(job, grip)) for job in some}
+                    done += len(some)
                 if not running:
                     return done
-                # What ends while some wait to be claimed makes room for many of them, not for one at a time.
-                until = asyncio.FIRST_COMPLETED if len(running) == AT_ONCE else asyncio.ALL_COMPLETED
+                # Room for many is claimed at once; where what runs is slow, what room there is.
+                until = asyncio.FIRST_COMPLETED if len(running) > AT_ONCE // 2 else asyncio.ALL_COMPLETED
                 ended, running = await asyncio.wait(running, timeout=LOOK_S, return_when=until)
+                late = not ended
                 for task in ended:
                     task.result()
         finally:
-            for task in running:
+            for task in (keeping, *running):
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(keeping, *running, return_exceptions=True)
 
     def rounds(self, workers: int) -> list[Callable[[str], Awaitable[bool]]]:
         """Quick jobs on one side, so that a picture does not wait behind a film, nor a film behind a new model."""
@@ -119,10 +124,12 @@ class ProcessingGraph:
     def _catalog(self) -> Catalog:
         return self._embedding.places.catalog
 
-    async def _work(self, job: Job) -> None:
+    async def _work(self, job: Job, hold: Hold | Grip) -> None:
         """Do a job; one that crashes is left to its lease, and given up in the end."""
-        hold = Hold(self._catalog.jobs, job)
         try:
+            if isinstance(hold, Grip):
+                await self.quick.write(await hold.during(job, self.quick.find(job)))
+                return
             if job.kind in QUICK:
                 await self.quick.write(await hold.during(self.quick.find(job)))
                 return

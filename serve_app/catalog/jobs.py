@@ -81,6 +81,20 @@ class Jobs:
         with self._database.read() as connection:
             return bool(connection.execute(select(exists().where(mine))).scalar_one())
 
+    def held_of(self, some: Sequence[Job]) -> set[str]:
+        """The ids of those that are still in the hands of the worker that claimed them: one read."""
+        if not some:
+            return set()
+        with self._database.read() as connection:
+            return set(connection.execute(select(jobs.c.id).where(or_(*map(_held, some)))).scalars())
+
+    def renew_many(self, some: Sequence[Job], lease_s: float) -> None:
+        """Hold for another ``lease_s`` seconds those that are still held, in one transaction."""
+        lease = self._clock() + timedelta(seconds=lease_s)
+        renewed = update(jobs).where(or_(*map(_held, some))).values(lease_until=lease)
+        if some:
+            self._database.write(lambda connection: connection.execute(renewed))
+
     def state(self, job_id: str) -> JobState:
         """The state alone, for who looks often whether a job was cancelled; Problem("not_found")."""
         _known_id(job_id)

@@ -21,9 +21,9 @@ import pytest
 from tests import encoders
 from tests.cluster.conftest import MEDIAVERSE, Service
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-COUNT = 1500
+COUNT = 1200
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,10 @@ def fill(url: str) -> None:
     """Many texts in one request, and all of them indexed."""
     lines = [json.dumps({"id": f"t{n}", "owner": "anna", "text": f"the text number {n}"}) for n in range(COUNT)]
     named = {"Content-Type": "application/x-ndjson"}
-    answer = httpx.post(f"{url}/v1/assets:batch", content="\n".join(lines), headers=named, timeout=200)
+    answer = httpx.post(f"{url}/v1/assets:batch", content="\n".join(lines), headers=named, timeout=400)
     assert [json.loads(line)["status"] for line in answer.text.splitlines()] == [202] * COUNT
-    until = time.monotonic() + 200
-    while httpx.get(f"{url}/v1/index").json()["tasks"][0]["served"]["missing"]:
+    until = time.monotonic() + 400
+    while httpx.get(f"{url}/v1/index", timeout=60).json()["tasks"][0]["served"]["missing"]:
         assert time.monotonic() < until, "the texts are not indexed"
         time.sleep(0.2)
 
