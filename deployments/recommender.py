@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from ray import serve
 
 from serve_app.catalog import Catalog
@@ -25,7 +26,9 @@ class Recommender:
     def __init__(self, catalog_url: str) -> None:
         # Here, not above: what builds the application imports this file and has no use for clustering.
         from serve_app.recommendation.keeper import Keeper
+        from serve_app.recommendation.profile import cluster
 
+        cluster(np.eye(16))  # what it loads takes seconds, which the first request must not wait for
         self.keeper = Keeper(Catalog.open(catalog_url))
         self.renewing: dict[Hashable, asyncio.Task[None]] = {}
 
