@@ -125,6 +125,40 @@ def test_one_that_crashes_costs_the_others_nothing(world: World) -> None:
     assert sorted(found(world, "x")) == ["one", "two"]
 
 
+def test_jobs_worked_on_together_are_held_and_one_that_is_cancelled_stops(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphs.holding.LOOK_S", 0.01)
+    monkeypatch.setattr("graphs.holding.LEASE_S", 0.02)
+    inner, begun, go = world.encoder.target, asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        async def encode_text(self, text: str, model: str | None = None) -> Any:
+            begun.set()
+            await go.wait()
+            return await inner.encode_text(text, model)
+
+    world.encoder.target = Slow()
+    add(world, new("a", b"some words"), new("b", b"more words"))
+    renewals = counted(world, "jobs.renew_many", monkeypatch)
+
+    async def scenario() -> None:
+        working = asyncio.create_task(world.processing.work_many("w"))
+        await begun.wait()
+        (job,) = world.catalog.jobs.page(asset_id="a").items
+        await world.jobs.cancel(job.id)
+        while not any(len(jobs) == 1 for jobs, _ in renewals):
+            await asyncio.sleep(0.01)
+        go.set()
+        assert await working == 2
+
+    asyncio.run(scenario())
+    world.encoder.target = inner
+    assert world.catalog.assets.get("a").stages["index"].error == "cancelled"
+    assert world.catalog.vectors.count(world.places.revision, "text") == 1
+    assert found(world, "x") == ["b"]
+
+
 def test_duplicates_of_one_user_share_a_vector_and_answer_with_the_latest(world: World) -> None:
     add(world, new("first", b"the same words"), new("second", b"the same words"))
     work(world)
