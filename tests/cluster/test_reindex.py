@@ -82,10 +82,10 @@ def test_a_model_takes_over_while_searches_go_on_and_its_maker_dies(service: Ser
         assert done.returncode == 0, done.stderr
         job = json.loads(done.stdout)["id"]
         until = time.monotonic() + 120
-        while (wanted := status(service.url)["wanted"]) and not wanted["vectors"]:
-            assert time.monotonic() < until, "nothing is embedded"
-            time.sleep(0.02)
-        assert wanted, "it was over before anybody could be killed; more texts are needed"
+        while (state := httpx.get(f"{service.url}/v1/jobs/{job}", timeout=60).json()["state"]) == "queued":
+            assert time.monotonic() < until, "nobody takes the job"
+            time.sleep(0.01)
+        assert state == "running", "it was over before anybody could be killed; more texts are needed"
         for pid in service.replicas("JobRunner"):
             os.kill(pid, signal.SIGKILL)
         until = time.monotonic() + 200
