@@ -27,6 +27,7 @@ class Result:
 
     text: str
     raw: Any
+    document: Path = DOCUMENT
 
 
 def progress(line: str) -> None:
@@ -60,17 +61,16 @@ def publish(name: str, result: Result, *, write: bool) -> None:
     raw.write_text(json.dumps({"machine": machine(), "date": day, "figures": result.raw}, indent=1))
     progress(f"{name}: raw figures in {raw}")
     if write:
-        _replace(name, f"{result.text}\n\n{source}")
+        _replace(result.document, name, f"{result.text}\n\n{source}")
 
 
-def _replace(name: str, text: str) -> None:
+def _replace(document: Path, name: str, text: str) -> None:
     first, last = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
-    document = DOCUMENT.read_text(encoding="utf-8")
-    before, found, rest = document.partition(first)
+    before, found, rest = document.read_text(encoding="utf-8").partition(first)
     _, ended, after = rest.partition(last)
     if not (found and ended):
-        raise ValueError(f"{DOCUMENT} lacks {first} ... {last}")
-    DOCUMENT.write_text(f"{before}{first}\n{text}\n{last}{after}", encoding="utf-8")
+        raise ValueError(f"{document} lacks {first} ... {last}")
+    document.write_text(f"{before}{first}\n{text}\n{last}{after}", encoding="utf-8")
 
 
 def _cell(value: object) -> str:

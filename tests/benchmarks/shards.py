@@ -61,9 +61,9 @@ def measure(path: Path, count: int, revision: str, setting: str, threads: int, a
     faiss.omp_set_num_threads(threads)
     catalog = Catalog.open(f"sqlite:///{path}")
     catalog.vectors.head()
-    before = _resident_bytes()
+    before = resident_bytes()
     shard, load_s, train_s = loaded(catalog.vectors, revision, setting)
-    weight, peak = _resident_bytes() - before, _peak_bytes() - before
+    weight, peak = resident_bytes() - before, _peak_bytes() - before
     if len(shard.indexes["image"]) != count:
         raise RuntimeError(f"{len(shard.indexes['image'])} vectors in the shard, not {count}")
     plain = [Query(vector, K, revision, ("image",), shard.seq) for vector in asked]
@@ -133,13 +133,30 @@ def under_labels(
 ) -> tuple[str, dict[str | None, tuple[tuple[float, float, float], list[NDArray[np.int64]]]]]:
     """The kind that the table says for the labelled catalog at ``path``, and times and ids by label."""
     shard, _, _ = loaded(Catalog.open(f"sqlite:///{path}").vectors, revision, "auto")
-    found = {}
-    for label in labels:
-        filter = Filter((Term("object", label),)) if label else None
-        queries = [Query(vector, K, revision, ("image",), shard.seq, filter=filter) for vector in asked]
-        times, ids = _timed(shard, [[query] for query in queries])
-        found[label] = (_percentiles(times), ids)
+    found = {label: under_label(shard, asked, label) for label in labels}
     return shard.indexes["image"].factory, found
+
+
+def under_label(
+    shard: Shard, asked: catalogs.Floats, label: str | None
+) -> tuple[tuple[float, float, float], list[NDArray[np.int64]]]:
+    """p50, p95 and p99 in ms of queries that filter for an object of the labelled catalog, and the ids found."""
+    filter = _object(label) if label else None
+    queries = [Query(vector, K, shard.revision, ("image",), shard.seq, filter=filter) for vector in asked]
+    times, ids = _timed(shard, [[query] for query in queries])
+    return _percentiles(times), ids
+
+
+def mask_ms(shard: Shard, label: str) -> float:
+    """Milliseconds to find the rows that show ``label``."""
+    begun = time.perf_counter()
+    for _ in range(10):
+        shard.indexes["image"].mask(_object(label))
+    return 100 * (time.perf_counter() - begun)
+
+
+def _object(label: str) -> Filter:
+    return Filter((Term("object", label),))
 
 
 class Labelled:
@@ -193,7 +210,7 @@ def _percentiles(times: catalogs.Floats) -> tuple[float, float, float]:
     return p50, p95, p99
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
