@@ -33,7 +33,10 @@ def python_with(name: str, packages: Sequence[str]) -> Path:
         return python
     shutil.rmtree(place, ignore_errors=True)
     started = time.monotonic()
-    for command in (["venv", "-q", "-p", "3.11", str(place)], ["pip", "install", "-q", "-p", str(python), *packages]):
+    for command in (
+        ["venv", "-q", "-p", "3.11", str(place)],
+        ["pip", "install", "-q", "--no-config", "-p", str(python), *packages],
+    ):
         try:
             built = subprocess.run([str(UV), *command], capture_output=True, text=True, timeout=BUILT_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -56,25 +59,24 @@ def process(python: Path, *words: object, ready: str) -> Iterator[tuple[int, int
     with tempfile.TemporaryFile() as log:
         running = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            _wait(running, f"http://127.0.0.1:{port}{ready}")
+            if not _answers(running, f"http://127.0.0.1:{port}{ready}"):
+                log.seek(0)
+                raise RuntimeError(f"{words[0]} does not serve: {log.read()[-3000:].decode(errors='replace')}")
             yield running.pid, port
-        except TimeoutError:
-            log.seek(0)
-            raise RuntimeError(f"{words[0]} does not serve: {log.read()[-3000:].decode(errors='replace')}") from None
         finally:
             running.kill()
             running.wait()
 
 
-def _wait(running: subprocess.Popen[bytes], url: str) -> None:
+def _answers(running: subprocess.Popen[bytes], url: str) -> bool:
     until = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < until and running.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=5).close()
-            return
+            return True
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.3)
-    raise TimeoutError
+    return False
 
 
 def free_port() -> int:

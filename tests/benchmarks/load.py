@@ -1,4 +1,5 @@
-"""A closed-loop HTTP client that is not the bottleneck: prebuilt requests over keep-alive sockets, one epoll loop."""
+"""A closed-loop HTTP client that is not the bottleneck: prebuilt requests over sockets that stay open where
+the service lets them, one epoll loop."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+_LAST = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -36,8 +38,19 @@ class _Connection:
     received: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self) -> None:
+        self.open()
+
+    def open(self) -> None:
         self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ends(self) -> bool:
+        """Whether the answer says that it was the connection's last."""
+        return _LAST.search(self.received, 0, self.received.find(b"\r\n\r\n") + 2) is not None
+
+    def reopen(self) -> None:
+        self.socket.close()
+        self.open()
 
     def send(self, request: bytes) -> None:
         self.received.clear()
@@ -81,6 +94,10 @@ def closed_loop(port: int, requests: Sequence[bytes], connections: int, seconds:
             done = time.perf_counter()
             if done >= begun + warm_s:
                 latencies.append(done - connection.sent_at)
+            if connection.ends():
+                selector.unregister(connection.socket)
+                connection.reopen()
+                selector.register(connection.socket, selectors.EVENT_READ, connection)
             connection.send(requests[next_request % len(requests)])
             next_request += 1
     cores = (_cpu_seconds() - cpu) / (now - begun)
@@ -99,6 +116,8 @@ def answers(port: int, requests: Sequence[bytes]) -> list[bytes]:
         while not connection.read():
             pass
         bodies.append(_body(bytes(connection.received)))
+        if connection.ends():
+            connection.reopen()
     connection.socket.close()
     return bodies
 

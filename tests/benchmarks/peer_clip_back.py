@@ -14,7 +14,6 @@ from pathlib import Path
 import all_clip
 import flask
 from clip_retrieval.clip_back import clip_back
-from werkzeug.serving import WSGIRequestHandler
 
 
 def main(port: int, folder: Path) -> None:
@@ -22,7 +21,6 @@ def main(port: int, folder: Path) -> None:
     # It listens on every address by default, and says a line for every request.
     run = flask.Flask.run
     flask.Flask.run = lambda self, host, port, debug: run(self, "127.0.0.1", port, debug=debug, threaded=True)
-    WSGIRequestHandler.protocol_version = "HTTP/1.1"
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     indices = folder / "indices.json"
     indices.write_text(json.dumps({"all": str(folder)}), encoding="utf-8")

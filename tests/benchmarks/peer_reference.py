@@ -12,7 +12,6 @@ import sys
 import faiss
 import numpy as np
 from flask import Flask, jsonify, request
-from werkzeug.serving import WSGIRequestHandler
 
 MORE = 4
 
@@ -49,8 +48,6 @@ LEGACY = ("text", "image")
 
 if __name__ == "__main__":
     port, pictures, shown_by = sys.argv[1:]
-    # Its connections stay open, as those of the other services do.
-    WSGIRequestHandler.protocol_version = "HTTP/1.1"
     with np.load(shown_by) as arrays:
         service = create(np.load(pictures), dict(arrays))
     service.run("127.0.0.1", int(port), threaded=True)
