@@ -163,7 +163,7 @@ def test_an_asset_is_found_by_its_views_and_shown_by_its_previews(world: World, 
     world.objects.target = Teller()
     asset = add(world, block)
     assert (asset.kind, asset.state, asset.media_type) == ("shape3d", "processing", "model/gltf-binary")
-    assert asyncio.run(world.processing.work_once("w", quick=True)) is False, "it may take long"
+    assert asyncio.run(world.processing.work_many("w")) == 0, "it may take long"
     assert work(world)
     asset = get(world)
     states = {name: stage.state for name, stage in asset.stages.items()}
@@ -176,7 +176,7 @@ def test_an_asset_is_found_by_its_views_and_shown_by_its_previews(world: World, 
     assert [view.azimuth for view in kept.views or []] == AROUND
     assert "shape" not in kept.results
     assert kept.results["object_detection"].labels[0].views
-    views = [payload for name, payload in world.encoder.calls if name == "encode_image"]
+    views = [payload for name, payload, *_ in world.encoder.calls if name == "encode_image"]
     found = set()
     for view in views:
         answer = asyncio.run(world.retrieval.search_image(view, schemas.TextQuery(text="-", filter="object:thing")))
@@ -212,12 +212,12 @@ def test_a_new_model_looks_again_for_its_vectors_only(world: World, block: bytes
     add(world, block)
     work(world)
     newer = World(world.folder, revision="better@1")
-    assert asyncio.run(newer.processing.catch_up_revision()) == 1
+    asyncio.run(newer.upkeep.look_after())
     # The cameras stand elsewhere by now: what was seen before is not what is seen.
     newer.renderer.target = type(newer.renderer.target)(
         newer.annotators, newer.places, graphs.shape3d.Drawing(newer.renderer.target.drawing.limits, Rings(3.0), 64)
     )
-    assert asyncio.run(newer.processing.work_once("w", quick=True)) is False
+    assert asyncio.run(newer.processing.work_many("w")) == 0
     assert work(newer)
     assert newer.catalog.vectors.count("better@1", "shape3d") == 8
     assert newer.catalog.vectors.missing("better@1", 100, 0) == []

@@ -153,7 +153,7 @@ def test_an_asset_is_found_by_its_moments(world: World, two_scenes: bytes) -> No
     assert [scene.end_frame for scene in kept.scenes or []] == [10, 25]
     assert kept.results["object_detection"].labels[0].label == "dog"
     assert "scenes" not in kept.results
-    frames = [payload for name, payload in world.encoder.calls if name == "encode_image"]
+    frames = [payload for name, payload, *_ in world.encoder.calls if name == "encode_image"]
     assert len(frames) == 2
     found = {}
     for frame in frames:
@@ -173,7 +173,7 @@ def test_a_new_model_reads_the_video_again_for_its_vectors_only(world: World, tw
     add(world, two_scenes)
     work(world)
     newer = World(world.folder, revision="better@1")
-    assert asyncio.run(newer.processing.catch_up_revision()) == 1
+    asyncio.run(newer.upkeep.look_after())
     assert work(newer)
     assert newer.catalog.vectors.count("better@1", "video") == 2
     assert not newer.objects.calls
@@ -184,7 +184,7 @@ def test_a_new_model_reads_the_video_again_for_its_vectors_only(world: World, tw
 def test_a_deleted_video_is_gone_with_its_moments(world: World, two_scenes: bytes) -> None:
     add(world, two_scenes)
     work(world)
-    frame = next(payload for name, payload in world.encoder.calls if name == "encode_image")
+    frame = next(payload for name, payload, *_ in world.encoder.calls if name == "encode_image")
     asyncio.run(world.assets.delete("film"))
     found = asyncio.run(world.retrieval.search_image(frame, schemas.TextQuery(text="-"))).video
     assert found is not None
