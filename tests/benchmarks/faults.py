@@ -13,13 +13,15 @@ from tests.cluster import faults as fires
 ADDS = 10_000
 BATCH = 20
 PAUSE_S = 3.0
+ROUNDS = 1000
+"""More than there is time for."""
 FOUND_WITHIN_S = 600
 
 
 def run(quick: bool) -> Result:
     kinds = (*fires.REPLICAS, *fires.OTHERS)
     with service("python", {"shards": 2}) as running:
-        fire = fires.Fire(running, kinds, PAUSE_S)
+        fire = fires.Fire(running, kinds, PAUSE_S, 1 if quick else ROUNDS)
         added = fires.add_under_fire(running, fire, ADDS // 50 if quick else ADDS, BATCH)
         found_s = fires.assert_all_found(running, added, FOUND_WITHIN_S)
         fires.assert_whole(running, FOUND_WITHIN_S)

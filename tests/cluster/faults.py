@@ -27,11 +27,12 @@ CLIENTS = 2
 
 @dataclass
 class Fire:
-    """Kills a process of each of ``kinds`` in turn, a new one when the last kind is there again."""
+    """Kills a process of each of ``kinds`` in turn, as soon as there is one, at most so many ``rounds``."""
 
     service: Service
     kinds: Sequence[str]
     pause_s: float
+    rounds: int = 1
     killed: list[str] = field(default_factory=list)
 
     def victims(self, kind: str) -> list[int]:
@@ -41,15 +42,13 @@ class Fire:
 
     def until(self, done: Callable[[], bool]) -> None:
         """Each kind once at least; further rounds until ``done``."""
-        rounds = 0
-        while rounds == 0 or not done():
+        for number in range(self.rounds):
             for kind in self.kinds:
-                if (rounds and done()) or not (pids := self._there(kind)):
+                if (number and done()) or not (pids := self._there(kind)):
                     continue
-                os.kill(pids[rounds % len(pids)], signal.SIGKILL)
+                os.kill(pids[number % len(pids)], signal.SIGKILL)
                 self.killed.append(kind)
                 time.sleep(self.pause_s)
-            rounds += 1
 
     def _there(self, kind: str) -> list[int]:
         until = time.monotonic() + 60
