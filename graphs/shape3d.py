@@ -188,9 +188,7 @@ class ShapeGraph:
         """Every view goes to every annotator, all at once: they batch what comes together."""
         names = request.annotators
         findings = {name: Findings() for name in names}
-        given = list(
-            enumerate(self.annotators.picture(ship(picture), model=request.model) for picture in pictures)
-        )
+        given = list(enumerate(self.annotators.picture(ship(picture), model=request.model) for picture in pictures))
 
         async def look(name: str, number: int, picture: Picture) -> None:
             findings[name].seen[number] = await self.annotators.see(name, picture)
