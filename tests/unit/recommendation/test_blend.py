@@ -29,7 +29,7 @@ def deep(found: list[Found], k: int) -> list[Found]:
     return [sorted(one, key=lambda pair: -pair[1])[:k] for one in found]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(candidates, st.data())
 def test_exactly_min_k_available_and_never_a_repeat(found: list[Found], data: st.DataObject) -> None:
     quotas = data.draw(st.lists(st.integers(0, 8), min_size=len(found), max_size=len(found)))
@@ -42,7 +42,7 @@ def test_exactly_min_k_available_and_never_a_repeat(found: list[Found], data: st
         assert scores == sorted(scores, reverse=True)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(candidates, st.integers(0, 8), st.randoms())
 def test_the_order_of_arrival_does_not_matter(found: list[Found], quota: int, dice: object) -> None:
     quotas = [quota] * len(found)
@@ -102,7 +102,7 @@ def test_any_k_is_answered(k: int) -> None:
     assert len(scatter(found, k)) == len(blend(found, [k, 0])) == min(k, 3)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(candidates, st.data())
 def test_of_repeats_one_is_left_but_never_fewer_results(found: list[Found], data: st.DataObject) -> None:
     quotas = data.draw(st.lists(st.integers(0, 5), min_size=len(found), max_size=len(found)))

@@ -160,7 +160,7 @@ def test_quotas_are_whole_and_sum_to_k(k: int, shares: list[float], wanted: list
     assert apportion(k, shares) == wanted
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 1000), st.lists(st.floats(0.01, 1), min_size=1, max_size=6))
 def test_quotas_are_within_one_of_their_share(k: int, shares: list[float]) -> None:
     quotas = apportion(k, shares)
