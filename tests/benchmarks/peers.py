@@ -32,7 +32,8 @@ FILTERS = (None, *catalogs.LABELS)
 HERE = Path(__file__).parent
 REFERENCE = "reference design (Flask, FAISS Flat)"
 REFERENCE_NEEDS = ("flask==3.1.2", "faiss-cpu==1.12.0", "numpy==2.2.6")
-CLIP_NEEDS = ("clip-retrieval==2.45.0", "autofaiss==2.18.0")
+CLIP_NEEDS = ("clip-retrieval==2.45.0", "autofaiss==2.18.0", "setuptools==69.5.1")
+"""Its CLIP package reads `pkg_resources`, which later setuptools lack."""
 CLIP_KINDS = ("Flat", "autofaiss")
 
 Truths = dict[str | None, NDArray[np.int64]]
