@@ -32,6 +32,7 @@ from deployments.text_reader import TextReader
 from graphs import slicing
 from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
+from graphs.calls import TIMEOUT_S
 from graphs.embedding import ENCODER, SENTENCES, Embedding, adopt
 from graphs.health import HealthGraph
 from graphs.image import ImageGraph
@@ -155,13 +156,11 @@ def _sizes(args: AppArgs, alive: set[int]) -> Sizes:
     table, running = load_resources(), ray.is_initialized()
     gpus = ray.cluster_resources().get("GPU", 0) if running else 0
     rows = (table.gpu if args.resources == "gpu" or (args.resources == "auto" and gpus) else table.cpu).deployments
-    free, coming = ray.available_resources() if running else {}, 0 if args.shards in alive else args.shards
-    taken = coming * rows["faiss_shard"].min_replicas
-    return Sizes(
-        rows,
-        free.get("CPU", 0) - taken * rows["faiss_shard"].num_cpus,
-        free.get("GPU", 0) - taken * rows["faiss_shard"].num_gpus,
-    )
+    free, shard = ray.available_resources() if running else {}, rows["faiss_shard"]
+    # Those of another slicing give their share back as they become the leaving ones.
+    coming = (0 if args.shards in alive else args.shards) - sum(alive - {args.shards})
+    taken = coming * shard.min_replicas
+    return Sizes(rows, free.get("CPU", 0) - taken * shard.num_cpus, free.get("GPU", 0) - taken * shard.num_gpus)
 
 
 def _model(
@@ -204,7 +203,9 @@ def _shards(
             "target_ongoing_requests": row.target_ongoing_requests,
             "downscale_to_zero_delay_s": slicing.LEAVES_AFTER_S,
         }
-        sized = sized.options(ray_actor_options={"num_cpus": 0}, autoscaling_config=scaling)
+        sized = sized.options(
+            ray_actor_options={"num_cpus": 0}, autoscaling_config=scaling, max_surge_percent=100
+        )  # fmt: skip
     named = [sized.options(name=f"{FaissShard.name}{slicing.suffix(i, count)}") for i in range(count)]
     return [each.bind(_shard(args, rows, i, count)) for i, each in enumerate(named)]
 
@@ -231,6 +232,8 @@ def _sized(deployment: serve.Deployment, name: str, column: Sizes) -> serve.Depl
         max_ongoing_requests=row.max_ongoing_requests,
         max_queued_requests=row.max_queue,
         user_config=sizes,
+        # Longer than a call may take, so that what is under way ends before its replica is killed.
+        graceful_shutdown_timeout_s=2 * TIMEOUT_S,
         health_check_period_s=2,
         health_check_timeout_s=10,
     )

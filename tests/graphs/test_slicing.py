@@ -57,7 +57,9 @@ def test_shards_are_named_by_their_slicing_and_hold_that_part(cluster, monkeypat
         assert {shard.ray_actor_options["num_cpus"] == 0 for shard in shards} == {leaving}
 
 
-@pytest.mark.parametrize(("free", "alive", "beside"), [(0.15, {1}, True), (0.15, set(), False), (0.05, {1}, False)])
+@pytest.mark.parametrize(
+    ("free", "alive", "beside"), [(0.15, {1}, True), (0.15, set(), False), (0.05, {1}, False), (0.05, {2}, True)]
+)
 def test_a_replacement_starts_beside_where_there_is_room_after_the_new_shards(
     cluster, monkeypatch, free, alive, beside
 ):
