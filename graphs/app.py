@@ -130,7 +130,9 @@ def build_app(args: AppArgs) -> Application:
         health=HealthGraph(args.profile, models, asked, places),
         max_upload_bytes=args.max_upload_mb * 1024 * 1024,
     )
-    return _sized(Ingress, "ingress", column).bind(services, shards, leaving)
+    # A door that closes is given longer than a call may take, so that what is under way ends before it is killed.
+    door = _sized(Ingress, "ingress", column).options(graceful_shutdown_timeout_s=2 * TIMEOUT_S)
+    return door.bind(services, shards, leaving)
 
 
 def _processing(
@@ -232,8 +234,6 @@ def _sized(deployment: serve.Deployment, name: str, column: Sizes) -> serve.Depl
         max_ongoing_requests=row.max_ongoing_requests,
         max_queued_requests=row.max_queue,
         user_config=sizes,
-        # Longer than a call may take, so that what is under way ends before its replica is killed.
-        graceful_shutdown_timeout_s=2 * TIMEOUT_S,
         health_check_period_s=2,
         health_check_timeout_s=10,
     )
