@@ -208,19 +208,6 @@ class Vectors:
         with self._database.read() as connection:
             return [Content(**row._mapping) for row in connection.execute(query)]
 
-    def matching(self, filter: Filter, modality: Modality, revision: str) -> NDArray[np.int64]:
-        """The ids of all vectors with an asset that fits ``filter``: int64 [N], ascending."""
-        query = (
-            select(vectors.c.vid)
-            .distinct()
-            .join(contents, same_key())
-            .join(assets, assets.c.id == contents.c.asset_id)
-            .where(vectors.c.modality == modality, live(revision), filter.condition())
-            .order_by(vectors.c.vid)
-        )
-        with self._database.read() as connection:
-            return np.fromiter(connection.execute(query).scalars(), np.int64)
-
 
 @lru_cache(maxsize=256)
 def _latest_ids(filter: Filter | None) -> Select[Any]:

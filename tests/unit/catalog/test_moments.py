@@ -12,7 +12,7 @@ from catalog_samples import REVISION, log, picture, posted, sha, vector
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve_app.catalog import Catalog, Content, FoundPart, Key, Moment, Tag, parse_filter, vectors
+from serve_app.catalog import Catalog, Content, FoundPart, Key, Moment, Tag, parse_filter, vector_rows
 from serve_app.errors import Problem
 
 CUTS = [0, 25, 60, 75]
@@ -88,7 +88,7 @@ def test_equal_files_of_an_owner_share_vectors_and_show_the_asset_added_last(cat
         film(catalog, asset_id, owner)
     for asset_id in ("new", "ben", "old"):  # whichever is annotated first
         index(catalog, *catalog.contents.put_moments(asset_id, moments(*CUTS)))
-    vids = list(state(catalog))
+    vids = sorted(state(catalog))  # the log has those last that came to stand for more
     assert len(vids) == 6
     found = catalog.vectors.latest_parts(vids)
     assert [found[vid] for vid in vids[:3]] == [
@@ -98,7 +98,6 @@ def test_equal_files_of_an_owner_share_vectors_and_show_the_asset_added_last(cat
     catalog.annotations.put("old", "object_detection", {}, [Tag("object", "dog")])
     dogs = parse_filter("object:dog")
     assert {each.asset_id for each in catalog.vectors.latest_parts(vids, dogs).values()} == {"old"}
-    assert sorted(catalog.vectors.matching(dogs, "video", REVISION)) == vids[:3]
     catalog.assets.delete("new")
     assert {each.asset_id for each in catalog.vectors.latest_parts(vids).values()} == {"old", "ben"}
     assert all(state(catalog).values())
@@ -155,8 +154,8 @@ def test_a_vector_of_a_moment_that_was_replaced_is_not_stored(catalog: Catalog) 
 
 
 def test_more_moments_than_a_query_takes(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "IDS_A_QUERY", 7)
-    monkeypatch.setattr(vectors, "KEYS_A_QUERY", 7)
+    monkeypatch.setattr(vector_rows, "IDS_A_QUERY", 7)
+    monkeypatch.setattr(vector_rows, "KEYS_A_QUERY", 7)
     film(catalog)
     put = catalog.contents.put_moments("a", moments(*range(61)))
     assert [each.part for each in put] == list(range(60))

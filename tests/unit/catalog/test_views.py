@@ -83,7 +83,6 @@ def test_equal_files_of_an_owner_share_vectors_and_show_the_asset_added_last(cat
     catalog.annotations.put("old", "object_detection", {}, [Tag("object", "cow")])
     cows = parse_filter("object:cow kind:shape3d")
     assert {each.asset_id for each in catalog.vectors.latest_parts(vids, cows).values()} == {"old"}
-    assert sorted(catalog.vectors.matching(cows, "shape3d", REVISION)) == vids[:3]
     catalog.assets.delete("new")
     assert all(state(catalog).values())
     catalog.assets.delete("old")
