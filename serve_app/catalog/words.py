@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from serve_app.catalog.asset_rows import missing
-from serve_app.catalog.checks import clean
+from serve_app.catalog.checks import clean, fold
 from serve_app.catalog.engine import Database
 from serve_app.catalog.filters import Filter, Term
 from serve_app.catalog.rows import Kind
@@ -38,6 +38,8 @@ from serve_app.catalog.word_rows import spelled, write_words
 
 MAX_WORDS = 64
 """Of a query; the rest is passed over."""
+TRIGRAM = 3
+"""Characters, of which SQLite's index of sentences takes so many in a row."""
 NEWEST = 20_000
 """Of the assets that say a word of the query, so many are compared; of more, the newest."""
 
@@ -115,7 +117,15 @@ class Words:
 
     def assets_with(self, term: Term) -> NDArray[np.int64]:
         """The ``ordinal`` of the assets with a tag as the term asks, whether it is negated or not: int64, ascending."""
-        tagged = select(assets.c.ordinal).distinct().join(tags, tags.c.asset_id == assets.c.id).where(*term.tagged())
+        conditions = term.tagged()
+        phrase = fold(term.value or "")
+        if self._database.sqlite and len(phrase) >= TRIGRAM:
+            # What the other conditions say of so few is checked at once, and reading every sentence saved.
+            quoted = '"' + clean(phrase).replace('"', '""') + '"'
+            near = select(column("rowid", Integer)).select_from(table("sentences_index"))
+            match = literal_column("sentences_index").op("MATCH")(bindparam("phrase", quoted))
+            conditions.append(tags.c.id.in_(near.where(match)))
+        tagged = select(assets.c.ordinal).where(assets.c.id.in_(select(tags.c.asset_id).where(*conditions)))
         with self._database.read() as connection:
             found = connection.execute(tagged).scalars().all()
         return np.sort(np.array(found, np.int64))

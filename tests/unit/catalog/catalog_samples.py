@@ -89,12 +89,12 @@ def log(catalog: Catalog, revision: str = REVISION, after: int = 0) -> list[Chan
 def differences(connection: Connection) -> list[Any]:
     """In what the tables of a database are not those of the code, but for what each makes in its own way to find words.
 
-    On SQLite that is a virtual table with tables of its own, on Postgres a column with an index.
+    On SQLite these are virtual tables with tables of their own, on Postgres a column with an index.
     """
 
     def compared(_thing: object, name: str | None, kind: str, reflected: bool, _other: object) -> bool:
-        own = {"table": "words_index", "column": "search", "index": "ix_words_search"}
-        return not (reflected and (name or "").startswith(own.get(kind, "-")))
+        own = {"table": ("words_index", "sentences_index"), "column": ("search",), "index": ("ix_words_search",)}
+        return not (reflected and (name or "").startswith(own.get(kind, ())))
 
     options = {"include_object": compared}
     return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)

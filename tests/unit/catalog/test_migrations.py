@@ -9,7 +9,7 @@ from catalog_samples import differences, log, vector
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from serve_app.catalog import Catalog, Moment, NewRendition, State
+from serve_app.catalog import Catalog, Moment, NewRendition, State, parse_filter
 from serve_app.catalog.migrate import _config
 
 WORDS = "5" * 64
@@ -80,6 +80,7 @@ def test_the_rows_of_an_earlier_version_are_kept_and_used(earlier_version: str) 
     assert [(view.modality, view.part, view.ordinal) for view in views] == [("shape3d", 0, 6), ("shape3d", 1, 7)]
     assert [id for id, _ in catalog.words.search("CAFE", None, 9)] == ["dog"]
     assert [id for id, _ in catalog.words.search("film", None, 9)] == ["film", "dog"]
+    assert catalog.words.assets_with(parse_filter('text:"LE\'S CAF"').terms[0]).tolist() == [2]
     assert list(change.assets.values()) == [set()]
     assert catalog.vectors.state() == State(1, {})
     assert catalog.assets.delete("film") == ["aa/film", "bb/thumbnail"]

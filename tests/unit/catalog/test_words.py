@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from serve_app.catalog import Catalog, Tag, parse_filter
+from serve_app.catalog.filters import Term
 from serve_app.errors import Problem
 
 TEXTS = {
@@ -134,3 +135,19 @@ def test_assets_with_a_sentence_are_numbered(filled: Catalog) -> None:
     assert found('text:"0% ö"') == [number["both"]]
     assert found("text:100_") == found("text:gone") == []
     assert found("caption") == [number["beach"]]
+
+
+PIECES = ["ab", "abc", "é", '"', "%", "*", "_", " ", "x", "'", "🐶", "ß", "AND"]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(PIECES), max_size=6).map("".join), max_size=4),
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join),
+)
+def test_a_sentence_holds_what_stands_anywhere_in_it(filled: Catalog, sentences: list[str], value: str) -> None:
+    filled.annotations.put("both", "ocr", {}, [Tag("text", each) for each in sentences])
+    filled.annotations.put("beach", "captions", {}, [Tag("caption", each) for each in sentences])
+    expected = any(value.casefold() in each.casefold() for each in sentences)
+    numbers = filled.words.assets_with(Term("text", value)).tolist()
+    assert numbers == ([filled.assets.get("both").ordinal] if expected else [])

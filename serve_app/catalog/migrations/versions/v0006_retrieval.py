@@ -83,6 +83,25 @@ def _index_on_sqlite() -> None:
     op.execute(f"CREATE VIRTUAL TABLE words_index USING fts5({', '.join(COLUMNS)}, {options})")
     for event, statements in {"INSERT": KEEP, "DELETE": FORGET, "UPDATE": f"{FORGET} {KEEP}"}.items():
         op.execute(f"CREATE TRIGGER words_{event.lower()} AFTER {event} ON words BEGIN {statements} END")
+    _index_sentences()
+
+
+def _index_sentences() -> None:
+    # Every three characters in a row, so that words inside of sentences are found without reading all sentences. Rows
+    # of tags come and go, and never change.
+    options = "content='tags', content_rowid='id', tokenize='trigram case_sensitive 1'"
+    op.execute(f"CREATE VIRTUAL TABLE sentences_index USING fts5(folded, {options})")
+    op.execute(
+        "INSERT INTO sentences_index (rowid, folded) SELECT id, folded FROM tags WHERE name IN ('caption', 'text')"
+    )
+    op.execute(
+        """CREATE TRIGGER sentences_insert AFTER INSERT ON tags WHEN new.name IN ('caption', 'text') BEGIN
+            INSERT INTO sentences_index (rowid, folded) VALUES (new.id, new.folded); END"""
+    )
+    op.execute(
+        """CREATE TRIGGER sentences_delete AFTER DELETE ON tags WHEN old.name IN ('caption', 'text') BEGIN
+            INSERT INTO sentences_index (sentences_index, rowid, folded) VALUES ('delete', old.id, old.folded); END"""
+    )
 
 
 def _index_on_postgres() -> None:
