@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Double, Select, Text, and_, cast, extract, select, type_coerce
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Double,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    extract,
+    func,
+    select,
+    type_coerce,
+)
 
 from serve_app.catalog.filters import SENTENCES
 from serve_app.catalog.rows import ChangePage
 from serve_app.catalog.schema import assets, contents, tags, vectors
-from serve_app.catalog.vector_rows import IDS_A_QUERY, chunks, same_key
+from serve_app.catalog.vector_rows import same_key
 
 
 def read_page(connection: Connection, revision: str, shard: int, shards: int, after: int, limit: int) -> ChangePage:
@@ -47,7 +63,10 @@ def read_page(connection: Connection, revision: str, shard: int, shards: int, af
 
 
 def _columns(connection: Connection, query: Select[Any]) -> list[list[Any]]:
-    rows = connection.execute(query).all()
+    """The answer by columns, as the driver gives it: rows of SQLAlchemy would take as long again to make."""
+    with closing(connection.execute(query)) as result:
+        assert result.cursor is not None
+        rows = result.cursor.fetchall()
     if not rows:
         return [[] for _ in query.selected_columns]
     return [list(column) for column in zip(*rows, strict=True)]
@@ -75,13 +94,8 @@ def _labels(
     """The labels of the assets of all entries, entry by entry: which entry, name, value, confidence."""
     t = tags.c
     places = {asset_id: place for place, asset_id in enumerate(dict.fromkeys(ids))}
-    found: list[list[Any]] = [[], [], [], []]
-    for some in chunks(list(places), IDS_A_QUERY):
-        query = select(t.asset_id, t.name, t.folded, t.confidence)
-        for column, more in zip(
-            found, _columns(connection, query.where(t.asset_id.in_(some), t.name.not_in(SENTENCES))), strict=True
-        ):
-            column += more
+    query = select(t.asset_id, t.name, t.folded, t.confidence).where(t.name.not_in(SENTENCES))
+    found = _columns(connection, query.where(_among(connection, t.asset_id, list(places))))
     whose = np.array([places[asset_id] for asset_id in found[0]], np.int64)
     order = np.argsort(whose, kind="stable")
     counts = np.bincount(whose, minlength=len(places))
@@ -94,3 +108,10 @@ def _labels(
     take = order[np.repeat(starts[entries], each) + within]
     names, values = (np.array(column, object)[take].tolist() for column in found[1:3])
     return tag_entries, names, values, np.array(found[3], np.float32)[take]
+
+
+def _among(connection: Connection, asset_id: ColumnElement[str], ids: list[str]) -> ColumnElement[bool]:
+    """That the asset is one of ``ids``, which are one parameter: thousands would take long to write down."""
+    if connection.dialect.name == "sqlite":
+        return asset_id.in_(select(func.json_each(json.dumps(ids)).table_valued("value").c.value))
+    return asset_id == func.any(bindparam("ids", ids, type_=ARRAY(Text)))
