@@ -19,6 +19,8 @@ from serve_app.retrieval.hits import Hits, Query
 
 log = logging.getLogger("mediaverse")
 PAUSE_S = 0.1
+END_S = 15.0
+"""For the snapshot at the end; Serve waits 20 s."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,9 @@ class FaissShard:
                 log.exception("upkeep of a shard failed, searches go on")
 
     def __del__(self) -> None:
-        """Serve's hook at the end: the next start reads what this one knew."""
+        """Serve's hook at the end: the next start reads what this one knew. Python calls it again, to no effect."""
+        if not hasattr(self, "background") or self.ended.is_set():
+            return
         self.ended.set()
         self.background.join(timeout=5)
-        self.queries.between(self.holder.close).result()
+        self.queries.between(self.holder.close).result(END_S)
