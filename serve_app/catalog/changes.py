@@ -30,6 +30,8 @@ from serve_app.catalog.rows import ChangePage
 from serve_app.catalog.schema import assets, contents, tags, vectors
 from serve_app.catalog.vector_rows import same_key
 
+ROWS_AT_ONCE = 500
+
 
 def read_page(connection: Connection, revision: str, shard: int, shards: int, after: int, limit: int) -> ChangePage:
     """The page of :meth:`~serve_app.catalog.vectors.Vectors.changes`; ``connection`` sees one state all along."""
@@ -63,13 +65,18 @@ def read_page(connection: Connection, revision: str, shard: int, shards: int, af
 
 
 def _columns(connection: Connection, query: Select[Any]) -> list[list[Any]]:
-    """The answer by columns, as the driver gives it: rows of SQLAlchemy would take as long again to make."""
+    """The answer by columns, as the driver gives it: rows of SQLAlchemy would take as long again to make.
+
+    A few rows at a time, for a hundred thousand at once would set the garbage collector to look through them over and
+    over.
+    """
+    columns: list[list[Any]] = [[] for _ in query.selected_columns]
     with closing(connection.execute(query)) as result:
         assert result.cursor is not None
-        rows = result.cursor.fetchall()
-    if not rows:
-        return [[] for _ in query.selected_columns]
-    return [list(column) for column in zip(*rows, strict=True)]
+        while rows := result.cursor.fetchmany(ROWS_AT_ONCE):
+            for column, more in zip(columns, zip(*rows, strict=True), strict=True):
+                column.extend(more)
+    return columns
 
 
 def _entries(connection: Connection, here: ColumnElement[bool], last_seq: int) -> Select[Any]:

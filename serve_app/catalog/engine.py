@@ -127,7 +127,9 @@ def _engine(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.drivername == "postgresql+psycopg":
-        return create_engine(parsed, pool_pre_ping=True, isolation_level="READ COMMITTED", **options)
+        engine = create_engine(parsed, pool_pre_ping=True, isolation_level="READ COMMITTED", **options)
+        event.listen(engine, "connect", _prepare_postgres)
+        return engine
     raise ValueError(f"the catalog lives in sqlite:///... or postgresql+psycopg://..., not in {parsed.drivername}://")
 
 
@@ -151,6 +153,13 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def _prepare_postgres(connection: Any, _record: object) -> None:
+    # To compile a query takes longer than any query here takes to run.
+    connection.autocommit = True
+    connection.execute("SET jit = off")
+    connection.autocommit = False
 
 
 def _begin_sqlite(connection: Connection) -> None:

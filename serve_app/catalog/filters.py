@@ -82,7 +82,7 @@ class Term:
         """How many tags the index has for it, at most ``FEW`` + 1; so many too where the index cannot tell."""
         if self.negated or self.name in (*COLUMNS, CREATED) or (self.name in SENTENCES and self.value is not None):
             return FEW + 1
-        tagged = select(tags.c.name).where(*self._indexed()).limit(FEW + 1).subquery()
+        tagged = select(tags.c.name).where(*self.indexed()).limit(FEW + 1).subquery()
         return connection.execute(select(func.count()).select_from(tagged)).scalar_one()
 
     def _bounds(self) -> list[ColumnElement[bool]]:
@@ -96,13 +96,13 @@ class Term:
     def tagged(self) -> list[ColumnElement[bool]]:
         """The conditions on ``tags``, whether the term is negated or not."""
         if self.value is None:
-            return self._indexed()
+            return self.indexed()
         folded = fold(self.value)
         if self.name in SENTENCES:
-            return [*self._indexed(), tags.c.folded.contains(folded, autoescape=True)]
-        return [*self._indexed(), tags.c.folded == folded]
+            return [*self.indexed(), tags.c.folded.contains(folded, autoescape=True)]
+        return [*self.indexed(), tags.c.folded == folded]
 
-    def _indexed(self) -> list[ColumnElement[bool]]:
+    def indexed(self) -> list[ColumnElement[bool]]:
         """What the index alone can tell: all but values longer than a prefix, and words inside of sentences."""
         conditions: list[ColumnElement[bool]] = [tags.c.name == self.name]
         if self.value is not None and self.name not in SENTENCES:

@@ -114,7 +114,7 @@ contents = Table(
     Index("ix_contents_key", "owner", "modality", "sha256", "ordinal"),
     Index("ix_contents_ordinal", "ordinal"),
     # An owner's latest, without a look at all that the owner ever posted.
-    Index("ix_contents_owner", "owner", "modality", "ordinal", "sha256"),
+    Index("ix_contents_owner", "owner", "modality", "ordinal"),
 )
 
 vectors = Table(

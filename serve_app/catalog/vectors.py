@@ -125,26 +125,20 @@ class Vectors:
         self, owner: str, modality: Modality, revision: str, limit: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The owner's vectors, the latest posted first: ids int64 [N] and float32 [N, D] (both empty without any)."""
-        posted = _latest_of_owner(owner, modality, revision).limit(limit).subquery()
-        joined = vectors.join(posted, and_(_is_of(owner, modality, revision), vectors.c.sha256 == posted.c.sha256))
-        query = select(vectors.c.vid, vectors.c.data).select_from(joined).order_by(posted.c.ordinal.desc())
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        vids = np.fromiter((row.vid for row in rows), np.int64, len(rows))
-        matrix = np.frombuffer(b"".join(row.data for row in rows), "<f4")
-        return vids, matrix.reshape(len(rows), -1) if rows else matrix.reshape(0, 0)
+        with self._database.snapshot() as connection:
+            vids = list(connection.execute(_latest_of_owner(owner, modality, revision).limit(limit)).scalars())
+            rows = _gather(connection, vids)
+        matrix = np.frombuffer(b"".join(rows[vid] for vid in vids), "<f4")
+        return np.array(vids, np.int64), matrix.reshape(len(vids), -1) if vids else matrix.reshape(0, 0)
 
     def gather(self, vids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of ``vids`` in their order, float32 [N, D]; of one that is gone by now a row of NaN.
 
         [N, 0] where none is left.
         """
-        found: dict[int, bytes] = {}
         wanted = [int(vid) for vid in vids]
         with self._database.read() as connection:
-            for some in chunks(wanted, IDS_A_QUERY):
-                query = select(vectors.c.vid, vectors.c.data).where(vectors.c.vid.in_(some))
-                found.update((vid, data) for vid, data in connection.execute(query) if data is not None)
+            found = _gather(connection, wanted)
         width = max(map(len, found.values()), default=0)
         gone = np.full(width // 4, np.nan, "<f4").tobytes()
         rows = np.frombuffer(b"".join(found.get(vid, gone) for vid in wanted), "<f4")
@@ -233,16 +227,26 @@ def _first(ranked: Select[Any]) -> Select[Any]:
 
 
 def _latest_of_owner(owner: str, modality: Modality, revision: str) -> Select[Any]:
-    """The latest content of each live vector of the owner, newest first, along the index of an owner's contents."""
-    c, v = contents.c, vectors.c
-    embedded = select(v.vid).where(_is_of(owner, modality, revision), v.sha256 == c.sha256, v.data.is_not(None))
-    mine = select(c.sha256, c.ordinal).where(c.owner == owner, c.modality == modality)
-    return mine.where(embedded.exists(), ~_newer_twin()).order_by(c.ordinal.desc())
+    """The owner's live vectors by their latest contents, newest first, along the index of an owner's contents.
+
+    Asked one by one, not joined: without statistics Postgres would rather compare each content with each.
+    """
+    c, v, twin = contents.c, vectors.c, contents.alias("twin")
+    whose = and_(c.owner == owner, c.modality == modality)
+    here = and_(v.owner == owner, v.modality == modality, v.revision == revision, v.sha256 == c.sha256)
+    vid = select(v.vid).where(here, v.data.is_not(None)).scalar_subquery()
+    same = and_(twin.c.owner == owner, twin.c.modality == modality, twin.c.sha256 == c.sha256)
+    latest = select(func.max(twin.c.ordinal)).where(same).scalar_subquery()
+    return select(vid).where(whose, c.ordinal == latest, vid.is_not(None)).order_by(c.ordinal.desc())
 
 
-def _is_of(owner: str, modality: Modality, revision: str) -> ColumnElement[bool]:
-    v = vectors.c
-    return and_(v.owner == owner, v.modality == modality, v.revision == revision)
+def _gather(connection: Connection, vids: Sequence[int]) -> dict[int, bytes]:
+    """Those of the vectors that are live."""
+    found: dict[int, bytes] = {}
+    for some in chunks(vids, IDS_A_QUERY):
+        query = select(vectors.c.vid, vectors.c.data).where(vectors.c.vid.in_(some), vectors.c.data.is_not(None))
+        found.update((vid, data) for vid, data in connection.execute(query))
+    return found
 
 
 def _newer_twin() -> ColumnElement[bool]:

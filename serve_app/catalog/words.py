@@ -120,11 +120,11 @@ class Words:
         conditions = term.tagged()
         phrase = fold(term.value or "")
         if self._database.sqlite and len(phrase) >= TRIGRAM:
-            # What the other conditions say of so few is checked at once, and reading every sentence saved.
+            # As many characters in a row as the phrase has are the phrase: no sentence has to be read.
             quoted = '"' + clean(phrase).replace('"', '""') + '"'
             near = select(column("rowid", Integer)).select_from(table("sentences_index"))
             match = literal_column("sentences_index").op("MATCH")(bindparam("phrase", quoted))
-            conditions.append(tags.c.id.in_(near.where(match)))
+            conditions = [*term.indexed(), tags.c.id.in_(near.where(match))]
         tagged = select(assets.c.ordinal).where(assets.c.id.in_(select(tags.c.asset_id).where(*conditions)))
         with self._database.read() as connection:
             found = connection.execute(tagged).scalars().all()

@@ -26,7 +26,7 @@ WEIGHTS = {"description": "A", "caption": "B", "text": "C", "body": "D"}
 
 def upgrade() -> None:
     _create_tables()
-    op.create_index("ix_contents_owner", "contents", ["owner", "modality", "ordinal", "sha256"])
+    op.create_index("ix_contents_owner", "contents", ["owner", "modality", "ordinal"])
     if op.get_bind().dialect.name == "sqlite":
         _index_on_sqlite()
     else:
