@@ -228,3 +228,37 @@ def test_many_ids_are_looked_up_at_once(catalog: Catalog) -> None:
     first = log(catalog)[0].vid
     found = catalog.vectors.latest_ids(range(first - 9_990, first + 15_000))
     assert sorted(found.values()) == sorted(f"a{n}" for n in range(20))
+
+
+def test_vectors_are_gathered_in_the_order_asked_for(catalog: Catalog) -> None:
+    catalog.contents.add_many([(posted(f"a{n}", data=str(n)), vector(n)) for n in range(3)], REVISION)
+    first, second, third = (change.vid for change in log(catalog))
+    catalog.assets.delete("a1")
+    rows = catalog.vectors.gather([third, second, first, third, third + 99])
+    assert rows.dtype == np.float32
+    gone = np.full(8, np.nan)
+    np.testing.assert_array_equal(rows, [vector(2), gone, vector(0), vector(2), gone])
+    assert catalog.vectors.gather([second]).shape == (1, 0)
+    assert catalog.vectors.gather([]).shape == (0, 0)
+    assert catalog.vectors.seqs([third, second, first, third + 99]).tolist() == [3, 4, 1, 0]
+
+
+def test_what_is_missing_is_counted_in_vectors_to_be_made(catalog: Catalog) -> None:
+    for asset_id in ("a", "b"):  # the same words for two pictures: one vector
+        catalog.assets.add(picture(asset_id, data=asset_id, description="On the beach"))
+    assert catalog.vectors.missing_count(REVISION) == len(catalog.vectors.missing(REVISION, 9)) == 3
+    assert catalog.vectors.missing_count(REVISION, ["text"]) == 1
+    assert [content.asset_id for content in catalog.vectors.missing(REVISION, 9, 0, ["text"])] == ["b"]
+    assert [content.asset_id for content in catalog.vectors.missing(REVISION, 9, 0, ["image", "video"])] == ["a", "b"]
+    catalog.vectors.put("anna", "text", sha("On the beach"), REVISION, vector(1))
+    assert (catalog.vectors.missing_count(REVISION), catalog.vectors.missing_count(REVISION, ["text"])) == (2, 0)
+
+
+def test_an_owner_with_the_same_post_many_times_has_one_vector(catalog: Catalog) -> None:
+    for number in range(3):
+        catalog.contents.add(posted(f"a{number}"), vector(1), REVISION)
+    catalog.contents.add(posted("z", data="other"), vector(2), REVISION)
+    catalog.contents.add(posted("old", data="older"), vector(3), "clip@2")
+    vids, matrix = catalog.vectors.of_owner("anna", "image", REVISION, 9)
+    assert [catalog.vectors.latest_ids(vids)[vid] for vid in vids] == ["z", "a2"]
+    np.testing.assert_array_equal(matrix, [vector(2), vector(1)])
