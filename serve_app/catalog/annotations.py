@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Delete, Table, bindparam, delete, insert, select
 
-from serve_app.catalog.asset_rows import known_id, missing
+from serve_app.catalog.asset_rows import known_id, lock_assets, missing
 from serve_app.catalog.checks import clean, fold
 from serve_app.catalog.engine import Database
 from serve_app.catalog.filters import PREFIX, SENTENCES
 from serve_app.catalog.rows import Tag
 from serve_app.catalog.schema import answers, assets, tags
-from serve_app.catalog.vector_rows import touch_assets
+from serve_app.catalog.vector_rows import IDS_A_QUERY, chunks, touch_assets
 from serve_app.catalog.word_rows import spell_sentences
 from serve_app.errors import Problem
 
@@ -51,7 +52,16 @@ class Annotations:
         prepared = [(one, _clean_json(one.result), tag_rows(one.asset_id, one.task, one.tags)) for one in items]
 
         def work(connection: Connection) -> list[Problem | None]:
-            return [_put(connection, one.asset_id, one.task, answer, rows) for one, answer, rows in prepared]
+            there = lock_assets(connection, [one.asset_id for one in items])
+            # Of a task that answers twice the later answer stays.
+            kept = {(one.asset_id, one.task): answer for one, answer, _ in prepared if one.asset_id in there}
+            found = {(one.asset_id, one.task): rows for one, _, rows in prepared if one.asset_id in there}
+            if kept:
+                connection.execute(_without(answers), [_named(key) for key in kept])
+                rows = [{"asset_id": id, "task": task, "result": answer} for (id, task), answer in kept.items()]
+                connection.execute(insert(answers), rows)
+                replace_tags(connection, found)
+            return [None if one.asset_id in there else missing(one.asset_id) for one in items]
 
         # Ordered, since readers of the vectors' log see the labels too.
         return self._database.write(work, ordered=True)
@@ -73,39 +83,45 @@ class Annotations:
         return sorted(found, key=lambda tag: (tag.name, -tag.confidence, tag.value))
 
 
-def _put(connection: Connection, asset_id: str, task: str, answer: Any, rows: list[dict[str, Any]]) -> Problem | None:
-    try:
-        known_id(asset_id)
-    except Problem as problem:
-        return problem
-    if connection.execute(select(assets.c.id).where(assets.c.id == asset_id).with_for_update()).first() is None:
-        return missing(asset_id)
-    connection.execute(delete(answers).where(answers.c.asset_id == asset_id, answers.c.task == task))
-    connection.execute(insert(answers).values(asset_id=asset_id, task=task, result=answer))
-    replace_tags(connection, asset_id, task, rows)
-    return None
-
-
-def replace_tags(connection: Connection, asset_id: str, task: str, rows: list[dict[str, Any]]) -> None:
-    """Put ``rows`` in place of the tags of the task, inside an ordered write, and tell whoever reads them.
+def replace_tags(connection: Connection, found: Mapping[tuple[str, str], list[dict[str, Any]]]) -> None:
+    """Put rows in place of the tags by asset and task, inside an ordered write, and tell whoever reads them.
 
     Other labels touch the asset's vectors, other sentences are spelled for full-text search; the same tags are not
     written at all.
     """
-    columns = [tags.c[name] for name in ("name", "value", "folded", "confidence", "model")]
-    here = (tags.c.asset_id == asset_id) & (tags.c.task == task)
-    before = {tuple(row) for row in connection.execute(select(*columns).where(here))}
-    now = {tuple(row[column.name] for column in columns) for row in rows}
-    if before == now:
+    before = _tags_before(connection, found)
+    now = {key: {tuple(row[name] for name in _TOLD) for row in rows} for key, rows in found.items()}
+    changed = [key for key in found if before[key] != now[key]]
+    if not changed:
         return
-    connection.execute(delete(tags).where(here))
-    if rows:
+    connection.execute(_without(tags), [_named(key) for key in changed])
+    if rows := [row for key in changed for row in found[key]]:
         connection.execute(insert(tags), rows)
-    changed = before ^ now
-    if any(name in SENTENCES for name, *_ in changed):
-        spell_sentences(connection, asset_id)
-    if _labels(before) != _labels(now):
-        touch_assets(connection, [asset_id])
+    said = {key[0] for key in changed if any(name in SENTENCES for name, *_ in before[key] ^ now[key])}
+    spell_sentences(connection, sorted(said))
+    touch_assets(connection, sorted({key[0] for key in changed if _labels(before[key]) != _labels(now[key])}))
+
+
+_TOLD = ("name", "value", "folded", "confidence", "model")
+
+
+def _tags_before(
+    connection: Connection, keys: Iterable[tuple[str, str]]
+) -> defaultdict[tuple[str, str], set[tuple[Any, ...]]]:
+    before = defaultdict[tuple[str, str], set[tuple[Any, ...]]](set)
+    for some in chunks(sorted({asset_id for asset_id, _ in keys}), IDS_A_QUERY):
+        columns = [tags.c[name] for name in ("asset_id", "task", *_TOLD)]
+        for asset_id, task, *told in connection.execute(select(*columns).where(tags.c.asset_id.in_(some))):
+            before[asset_id, task].add(tuple(told))
+    return before
+
+
+def _without(table: Table) -> Delete:
+    return delete(table).where(table.c.asset_id == bindparam("of_asset"), table.c.task == bindparam("by_task"))
+
+
+def _named(key: tuple[str, str]) -> dict[str, str]:
+    return {"of_asset": key[0], "by_task": key[1]}
 
 
 def _labels(found: set[tuple[Any, ...]]) -> set[tuple[str, str, float]]:

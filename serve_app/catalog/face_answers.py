@@ -62,12 +62,12 @@ def _rewrite(connection: Connection, asset_id: str, rename: Callable[[dict[str, 
     wanted = (answers.c.asset_id == asset_id) & (answers.c.task == TASK)
     answer = connection.execute(select(answers.c.result).where(wanted)).scalar()
     if answer is None:
-        return replace_tags(connection, asset_id, TASK, [])
+        return replace_tags(connection, {(asset_id, TASK): []})
     for label in answer.get("labels", []):
         rename(label)
     connection.execute(update(answers).where(wanted).values(result=answer))
     found = [Tag(TAG, each["label"], each["confidence"], answer.get("model")) for each in answer.get("labels", [])]
-    replace_tags(connection, asset_id, TASK, tag_rows(asset_id, TASK, found))
+    replace_tags(connection, {(asset_id, TASK): tag_rows(asset_id, TASK, found)})
 
 
 def _rename(label: dict[str, Any], name: str | None, confidence: float | None) -> None:

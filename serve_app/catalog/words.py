@@ -26,7 +26,7 @@ from sqlalchemy import (
     table,
 )
 
-from serve_app.catalog.asset_rows import missing
+from serve_app.catalog.asset_rows import lock_assets, missing
 from serve_app.catalog.checks import clean, fold
 from serve_app.catalog.engine import Database
 from serve_app.catalog.filters import Filter, Term
@@ -65,8 +65,9 @@ class Words:
         }
 
         def work(connection: Connection) -> list[str]:
-            # Sorted, so that two of these lock the assets that they share in the same order.
-            return [asset_id for asset_id, columns in sorted(kept.items()) if not _put(connection, asset_id, columns)]
+            there = lock_assets(connection, kept)
+            write_words(connection, {asset_id: columns for asset_id, columns in kept.items() if asset_id in there})
+            return [asset_id for asset_id in kept if asset_id not in there]
 
         return self._database.write(work)
 
@@ -129,14 +130,6 @@ class Words:
         with self._database.read() as connection:
             found = connection.execute(tagged).scalars().all()
         return np.sort(np.array(found, np.int64))
-
-
-def _put(connection: Connection, asset_id: str, columns: Mapping[str, str | None]) -> bool:
-    locked = select(assets.c.id).where(assets.c.id == asset_id).with_for_update()
-    if connection.execute(locked).first() is None:
-        return False
-    write_words(connection, asset_id, columns)
-    return True
 
 
 def _asked(written: str) -> list[str]:
