@@ -178,7 +178,7 @@ class Attributes:
 
     def _chain(self, rows: NDArray[np.integer], first: int) -> None:
         """Note for each row its last entry and for each entry the one before it, so that a row's are found again."""
-        if missing := len(self._owners) - len(self._last):
+        if (missing := len(self._owners) - len(self._last)) > 0:
             grown = np.full(len(self._last) + max(missing, len(self._last) // 2), -1, np.int32)
             grown[: len(self._last)] = self._last
             self._last = grown
