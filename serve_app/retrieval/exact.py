@@ -95,7 +95,8 @@ def scan(
 def _products(queries: Floats, rows: Floats) -> Floats:
     """Inner products [Q, N]. BLAS is made for square matrices: for a single query it takes twice as long as a loop."""
     if len(queries) == 1:
-        return np.einsum("nd,d->n", rows, queries[0])[None]
+        products: Floats = np.einsum("nd,d->n", rows, queries[0])[None]
+        return products
     return queries @ rows.T
 
 
