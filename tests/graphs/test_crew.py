@@ -66,7 +66,9 @@ def hold(tmp_path: Path) -> Hold:
 def test_what_is_noted_reaches_the_row(hold: Hold) -> None:
     async def work() -> str:
         hold.note("annotate", 0.25, frames=10, expected=40)
-        await asyncio.sleep(0.9)
+        async with asyncio.timeout(30):
+            while not hold.jobs.get(hold.job.id).detail:
+                await asyncio.sleep(0.05)
         return "done"
 
     assert asyncio.run(hold.during(work())) == "done"

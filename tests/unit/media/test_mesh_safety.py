@@ -232,7 +232,7 @@ def mangled(data: bytes, changes: list[tuple[int, str, bytes]]) -> bytes:
     return data
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(ORIGINALS), st.lists(CHANGE, min_size=1, max_size=4))
 def test_mangled_files_give_a_mesh_or_a_problem(data: bytes, changes: list[tuple[int, str, bytes]]) -> None:
     try:
