@@ -106,19 +106,15 @@ class ShapeGraph:
 
     @property
     def device(self) -> str:
-        """Where the renderer draws; Embree knows no GPU."""
-        return "cpu" if self.renderer.name == "embree" else _accelerator()
+        """Where the renderer draws; Embree knows no GPU, and the other is chosen for one."""
+        return "cpu" if self.renderer.name == "embree" else "cuda"
 
     @cached_property
     def renderer(self) -> Renderer:
         """The best that is installed for the device; opened where it is used first."""
-        import torch
-
         from serve_app.media.renderers import choose
 
-        # Views are drawn side by side, each on a core; more threads for each would wait for one another.
-        torch.set_num_threads(1)
-        return choose(_accelerator())
+        return choose()
 
     async def check(self, file: str) -> MeshFacts:
         """The facts of a stored 3D model; raises ``Problem`` where it cannot be read."""
@@ -301,12 +297,6 @@ def _bytes(mesh: Mesh) -> int:
     arrays = (mesh.vertices, mesh.faces, mesh.normals, mesh.uvs, mesh.colours, mesh.face_materials)
     textures = (material.texture for material in mesh.materials)
     return sum(array.nbytes for array in (*arrays, *textures) if array is not None)
-
-
-def _accelerator() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _encoded(pixels: Pixels, kind: Any) -> bytes:

@@ -109,11 +109,9 @@ def _load(file: Path, up: Literal["y", "z"] | None) -> LoadedMesh:
 
 
 def _renderer() -> Renderer:
-    import torch
-
     from serve_app.media.renderers import choose
 
-    return choose("cuda" if torch.cuda.is_available() else "cpu")
+    return choose()
 
 
 def _views(

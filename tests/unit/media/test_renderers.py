@@ -258,6 +258,15 @@ def test_a_processor_draws_with_embree_and_so_does_a_gpu_without_pytorch3d(monke
     assert renderers.choose("cuda").name == "embree"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_gpu_is_looked_for_where_no_device_is_named(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    monkeypatch.setattr(renderers, "find_spec", looked.append)
+    assert renderers.choose().name == "embree"
+    assert looked == ["pytorch3d"] * there
+
+
 @pytest.mark.skipif(not util.find_spec("pytorch3d"), reason="no pytorch3d")
 def test_a_gpu_draws_with_pytorch3d_in_bounded_memory() -> None:
     from serve_app.media.pytorch3d_renderer import views_at_once
