@@ -64,7 +64,9 @@ class QuickWork:
             seen = await self._annotate(found, asset) if job.kind == "process" else None
             await patiently(lambda: self._index(found, asset, seen))
         except Problem as problem:
-            found.error = None if problem.code == "not_found" else reason(problem)
+            # Without its asset there is nothing to do; without its file there is, and it cannot be done.
+            gone = problem.code == "not_found" and not await self._is_there(job.asset_id)
+            found.error = None if gone else reason(problem)
         found.ended = True
         return found
 
@@ -93,6 +95,8 @@ class QuickWork:
         return await self.image.annotate(data, names)
 
     async def _index(self, found: Findings, asset: Asset, seen: schemas.Annotation | None) -> None:
+        # Of one that was ready, too: where this fails, the asset is to say so.
+        found.stages["index"] = "running"
         embedding = seen.results["cross_modal_embedding"].embedding if seen else None
         lacking = await asyncio.to_thread(self.embedding.lacking, asset.id)
         found.vectors = []
@@ -108,6 +112,9 @@ class QuickWork:
             data = await asyncio.to_thread(self.embedding.places.files.read, asset.file)
             found.body = decode_text(data)
         found.stages["index"] = "ready"
+
+    async def _is_there(self, asset_id: str) -> bool:
+        return bool(await asyncio.to_thread(self._catalog.assets.get_many, [asset_id]))
 
     def _is_configured(self, target: Served) -> bool:
         """Whether an annotator's vector is one of this model."""

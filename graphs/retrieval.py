@@ -25,6 +25,7 @@ from graphs.shards import DEADLINE_S, Shards
 from graphs.shards import Found as Found
 from serve_app.catalog import Filter, NewContent, validate_id
 from serve_app.catalog.rows import Served, State
+from serve_app.diagnosis import EMBEDDED
 from serve_app.errors import Problem
 from serve_app.media import images
 from serve_app.retrieval.hits import LEGACY, MODALITIES, Floats, Query
@@ -36,6 +37,8 @@ log = logging.getLogger("mediaverse")
 CLIP = "cross_modal_embedding"
 SENTENCES = "text_embedding"
 """Serves texts to texts alone, where CLIP is weakest; may be absent."""
+DOWN = ("unavailable", "overloaded", "deadline")
+"""Faults of the sentence encoder for which CLIP steps in: texts have its vectors too."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,11 @@ class RetrievalGraph:
         else:
             legs, _ = await self._legs(decode_text(data), MODALITIES, state)
             vectors = {leg.revision: np.asarray(leg.vector) for leg in legs}
+        owed = self._owed(type, vectors, state)
         # Finished even when the client leaves meanwhile, so that no file stays without its row.
-        await asyncio.shield(self._store(id, type, user, data, info, vectors, _clip(state).revision))
-        await asyncio.shield(self._make_up(id))
+        await asyncio.shield(self._store(id, type, user, data, info, vectors, _clip(state).revision, owed))
+        if not owed:
+            await asyncio.shield(self._make_up(id))
 
     async def retrieve(self, type: str, user: str, k: int, data: bytes) -> dict[str, Any]:
         """The answer that existing nodes expect: a ranking a modality, or a sentence where nobody else has any."""
@@ -136,23 +141,42 @@ class RetrievalGraph:
         return await asyncio.to_thread(tell, self.all_shards, asked) if asked.filter else Told()
 
     async def _legs(self, text: str, modalities: Sequence[str], state: State) -> tuple[list[Leg], bool]:
-        """The vectors of a text, and whether it was cut: by the sentence encoder for texts, by CLIP for all else."""
+        """The vectors of a text, and whether it was cut: by the sentence encoder for texts, by CLIP for all else.
+
+        CLIP is for texts too where the sentence encoder is down, or where what is served is not the one that runs here.
+        """
         clip, sentence = _clip(state), state.served.get(SENTENCES)
-        to_texts = [name for name in modalities if name == "text" and sentence and self.embedding.sentences]
-        others = [name for name in modalities if name not in to_texts]
-        encoding = []
-        if others:
-            encoding.append(call(self.embedding.encoder.encode_text, text, clip.model))
-        if to_texts:
-            encoding.append(call(self.embedding.sentences.encode, text))
-        encoded = await asyncio.gather(*encoding)
-        served = [(clip, others)] * bool(others) + [(sentence, to_texts)] * bool(to_texts)
-        legs = [
-            Leg(answer["vector"], who.revision, tuple(names))
-            for answer, (who, names) in zip(encoded, served, strict=True)
-            if who
-        ]
-        return legs, any(answer["truncated"] for answer in encoded)
+        runs = sentence is not None and self.embedding.makes(sentence)
+        to_texts = tuple(name for name in modalities if name == "text" and runs)
+        others = tuple(name for name in modalities if name not in to_texts)
+        by_clip, by_sentences = await asyncio.gather(
+            self._by_clip(text, clip) if others else _nothing(), self._by_sentences(text) if to_texts else _nothing()
+        )  # fmt: skip
+        if to_texts and by_sentences is None:
+            others, by_clip = tuple(modalities), by_clip or await self._by_clip(text, clip)
+        served = [(by_clip, clip, others), (by_sentences, sentence, to_texts)]
+        legs = [Leg(answer["vector"], who.revision, names) for answer, who, names in served if answer and who]
+        return legs, any(answer["truncated"] for answer, _, _ in served if answer)
+
+    async def _by_clip(self, text: str, clip: Served) -> dict[str, Any]:
+        answer: dict[str, Any] = await call(self.embedding.encoder.encode_text, text, clip.model)
+        return answer
+
+    async def _by_sentences(self, text: str) -> dict[str, Any] | None:
+        """None where the sentence encoder is down, or does not answer while a search would still wait for it."""
+        try:
+            answer: dict[str, Any] = await call(self.embedding.sentences.encode, text, timeout_s=self.deadline_s)
+        except Problem as problem:
+            if problem.code not in DOWN:
+                raise
+            log.warning("CLIP stands in for the sentence encoder: %s", problem)
+            return None
+        return answer
+
+    def _owed(self, type: str, vectors: Mapping[str, Floats], state: State) -> bool:
+        """Whether a vector of what is served could not be made now."""
+        wanted = [each for task, each in state.served.items() if type in EMBEDDED[task] and self.embedding.makes(each)]
+        return any(each.revision not in vectors for each in wanted)
 
     async def _search(self, asked: Asked, legs: Sequence[Leg], told: Told, state: State) -> Shown:
         least = {
@@ -163,14 +187,23 @@ class RetrievalGraph:
         return await Search(self.all_shards, asked, legs, least, told, state.head).run()
 
     async def _make_up(self, id: str) -> None:
-        """The vectors of models that are to be served, or have been since the state was read."""
+        """The vectors of models that are to be served, or have been since the state was read.
+
+        The content is stored and found by now, so what cannot be made here is left to a job, which says why where it
+        cannot either.
+        """
         for target, content in await asyncio.to_thread(self.embedding.lacking, id):
-            made = [(key_of(content), await self.embedding.vector(target, content))]
+            try:
+                made = [(key_of(content), await self.embedding.vector(target, content))]
+            except Problem as problem:
+                log.warning("a job makes up for a vector of %s: %s", target.revision, problem)
+                await asyncio.to_thread(self.places.catalog.jobs.owe, id)
+                return
             await asyncio.to_thread(self.places.catalog.vectors.put_many, made, target.revision)
 
     async def _store(
         self, id: str, type: str, user: str, data: bytes, info: images.ImageInfo | None, vectors: dict[str, Floats],
-        revision: str,
+        revision: str, owed: bool,
     ) -> None:  # fmt: skip
         file = await asyncio.to_thread(self.places.files.put, data, "")
         content = NewContent(
@@ -180,7 +213,9 @@ class RetrievalGraph:
         )  # fmt: skip
         vector = vectors.pop(revision)
         try:
-            added = await asyncio.to_thread(self.places.catalog.contents.add, content, vector, revision, vectors)
+            added = await asyncio.to_thread(
+                self.places.catalog.contents.add, content, vector, revision, vectors, owed=owed
+            )  # fmt: skip
         except (Problem, ValueError) as error:
             # Only what was refused for certain: a commit whose answer was lost may have kept the row.
             if isinstance(error, ValueError) or error.status < 500:
@@ -190,6 +225,10 @@ class RetrievalGraph:
             with suppress(Problem):  # deleted meanwhile
                 await asyncio.to_thread(self.places.catalog.words.put, id, "body", decode_text(data))
         await asyncio.to_thread(self.places.files.delete, list(added.obsolete_files))
+
+
+async def _nothing() -> None:
+    """In place of an encoder that nobody asks."""
 
 
 def _clip(state: State) -> Served:

@@ -19,6 +19,7 @@ from serve_app.catalog import parts, renditions
 from serve_app.catalog.asset_rows import insert_assets, known_id, missing, taken
 from serve_app.catalog.checks import validate_asset_id, validate_id
 from serve_app.catalog.engine import Clock, Database, next_number, next_numbers
+from serve_app.catalog.jobs import owe
 from serve_app.catalog.rows import Content, ContentAdded, Moment, NewAsset, NewContent, StageName, StageState
 from serve_app.catalog.schema import answers, assets, contents, tags
 from serve_app.catalog.stages import write_stages
@@ -56,14 +57,15 @@ class Contents:
 
     def add(
         self, new: NewContent, vector: NDArray[np.float32], revision: str,
-        others: Mapping[str, NDArray[np.float32]] | None = None,
+        others: Mapping[str, NDArray[np.float32]] | None = None, *, owed: bool = False,
     ) -> ContentAdded:  # fmt: skip
         """Add a content and its vector (float32 [D]) in one transaction, so that an acknowledged content is found.
 
         The asset is made when the id is free. The same id, owner and modality with other bytes replaces the content
         (and, where it is the asset itself, the asset: its annotations go); with the same bytes it counts as posted
-        again and becomes the latest. ``others`` are its vectors of other revisions. ``obsolete_files`` of the answer
-        are referred to by nothing and may be deleted. Raises Problem("conflict") when the id has another owner.
+        again and becomes the latest. ``others`` are its vectors of other revisions; where some are still ``owed``, a
+        job is queued that makes them. ``obsolete_files`` of the answer are referred to by nothing and may be deleted.
+        Raises Problem("conflict") when the id has another owner.
         """
         data, more = pack(vector), {name: pack(row) for name, row in (others or {}).items()}
         validate_asset_id(new.asset_id)
@@ -72,6 +74,8 @@ class Contents:
         def work(connection: Connection) -> ContentAdded:
             added = self._add(connection, new, data, revision)
             seqs = [store(connection, _key(new), name, row) for name, row in more.items()]
+            if owed:
+                owe(connection, new.asset_id, self._clock())
             return replace(added, seq=max(added.seq, *seqs)) if seqs else added
 
         return self._database.write(work, ordered=True)

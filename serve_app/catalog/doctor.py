@@ -12,7 +12,7 @@ from typing import Any, get_args
 from sqlalchemy import Connection, Select, and_, case, exists, func, or_, select
 
 from serve_app.catalog.engine import Clock, Database
-from serve_app.catalog.jobs import enqueue_many
+from serve_app.catalog.jobs import INDEX_KINDS, enqueue_many
 from serve_app.catalog.rows import Modality
 from serve_app.catalog.schema import assets, contents, jobs, renditions, stages, vectors
 from serve_app.catalog.vector_rows import IDS_A_QUERY, chunks, empty, live, same_key
@@ -20,8 +20,6 @@ from serve_app.catalog.vector_rows import IDS_A_QUERY, chunks, empty, live, same
 SHOWN = 100
 """Of what is wrong, so many ids are told."""
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
-INDEX_KINDS = {"video": "index_video", "video360": "index_video", "shape3d": "index_shape3d"}
-"""Which job makes the vectors of an asset; of all other kinds ``index``."""
 OWN = ("text", "image")
 """Kinds of assets that are a content of their own modality from the first."""
 

@@ -19,12 +19,14 @@ from serve_app.catalog.checks import clean_error, validate_id, validate_limit
 from serve_app.catalog.cursors import decode_cursor, encode_cursor
 from serve_app.catalog.engine import Clock, Database
 from serve_app.catalog.rows import JOB_STATES, Job, JobState, Page, StageName, StageState
-from serve_app.catalog.schema import jobs
+from serve_app.catalog.schema import assets, jobs
 from serve_app.catalog.stages import fail_unfinished, write_stages
 from serve_app.errors import Problem
 
 STAGED = ("process", "index", "process_video", "index_video", "process_shape3d", "index_shape3d")
 """Kinds of jobs that move an asset's stages."""
+INDEX_KINDS = {"video": "index_video", "video360": "index_video", "shape3d": "index_shape3d"}
+"""Which job makes the vectors of an asset; of all other kinds ``index``."""
 
 
 class LeaseLostError(Exception):
@@ -68,6 +70,10 @@ class Jobs:
             return _load(connection, job_id), True
 
         return self._database.write(work, ordered=True)
+
+    def owe(self, asset_id: str) -> None:
+        """Queue the job that makes the vectors that an asset lacks; nothing where there is no such asset."""
+        self._database.write(lambda connection: owe(connection, asset_id, self._clock()), ordered=True)
 
     def get(self, job_id: str) -> Job:
         """The job, or Problem("not_found")."""
@@ -265,6 +271,18 @@ def enqueue(
     fresh = {"state": "queued", "attempts": 0, "progress": 0.0, "idempotency_key": idempotency_key}
     connection.execute(insert(jobs).values(row | fresh))
     return job_id
+
+
+def owe(connection: Connection, asset_id: str, now: datetime) -> None:
+    """Queue the job that makes the vectors of an asset, unless one waits; its stage ``index`` is open until then."""
+    kind = connection.execute(select(assets.c.kind).where(assets.c.id == asset_id)).scalar()
+    if kind is None:
+        return
+    wanted = INDEX_KINDS.get(kind, "index")
+    # One that runs may have looked already.
+    if _first(connection, and_(jobs.c.asset_id == asset_id, jobs.c.kind == wanted, jobs.c.state == "queued")) is None:
+        enqueue(connection, wanted, asset_id, {}, now)
+    write_stages(connection, asset_id, {"index": "pending"})
 
 
 def enqueue_many(connection: Connection, wanted: Sequence[tuple[str, str | None]], now: datetime) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
-from graphs.embedding import ENCODER, Embedding
+from graphs.embedding import ENCODER, SENTENCES, Embedding
 from graphs.image import ImageGraph
 from graphs.index import IndexGraph
 from graphs.jobs import JobGraph
@@ -287,7 +287,8 @@ class World:
         configured = Served(ENCODER, revision.partition("@")[0], revision, dim)
         self.catalog.settings.adopt(**vars(configured))
         self.sentences = Handle(Sentences())
-        self.embedding = Embedding(self.encoder, self.sentences, {ENCODER: configured}, self.places)
+        self.configured = {ENCODER: configured}
+        self.embedding = Embedding(self.encoder, self.sentences, self.configured, self.places)
         self.objects = Handle(Detector(Label("dog", 0.9, (1, 2, 3, 4)), Label("dog", 0.6), Label("cat", 0.4)))
         self.faces = Handle(Detector(Label("unknown", 0.8, (0, 0, 9, 9))))
         self.shards = [Handle(Searcher(self.catalog.vectors, i, shards)) for i in range(shards)]
@@ -352,8 +353,10 @@ class World:
 
     def serve_sentences(self) -> str:
         """Texts are found by the sentence encoder from now on; the key of its vectors."""
-        self.catalog.settings.adopt("text_embedding", "sentences", "sentences@1", TEXT_DIM)
-        return "sentences@1"
+        configured = Served(SENTENCES, "sentences", "sentences@1", TEXT_DIM)
+        self.catalog.settings.adopt(**vars(configured))
+        self.configured[SENTENCES] = configured
+        return configured.revision
 
     def close(self) -> None:
         self.catalog.close()
