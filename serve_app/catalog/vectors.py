@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, or_, select
 
+from serve_app.catalog import marks
 from serve_app.catalog.changes import read_page
-from serve_app.catalog.engine import Database
+from serve_app.catalog.engine import Database, utc_now
 from serve_app.catalog.filters import Filter
 from serve_app.catalog.rows import ChangePage, Content, FoundPart, Modality, State
 from serve_app.catalog.schema import assets, contents, counters, settings, vectors
@@ -90,6 +91,19 @@ class Vectors:
             rows = connection.execute(STATE).all()
         models = {row.key: row.models for row in rows if row.key is not None}
         return State(int(rows[0].value), served_of(models))
+
+    def mark(self, name: str) -> None:
+        """Leave a mark by which ``is_marked`` tells later whether this is still the catalog that it is now."""
+        self._database.write(lambda connection: marks.leave(connection, name, utc_now()))
+
+    def unmark(self, name: str) -> None:
+        self._database.write(lambda connection: marks.take(connection, name))
+
+    def is_marked(self, name: str) -> bool:
+        """Whether all that was in the log when the mark was left is still part of it; not so where the catalog was put
+        back to a backup from before."""
+        with self._database.read() as connection:
+            return marks.stands(connection, name)
 
     def changes(self, revision: str, shard: int, shards: int, after: int, limit: int) -> ChangePage:
         """At most ``limit`` changes of this revision and shard with ``seq`` above ``after``, in the order of ``seq``.

@@ -18,7 +18,7 @@ from serve_app.retrieval.hits import Hits, Query
 from serve_app.retrieval.index import Kinds, VectorIndex
 from serve_app.retrieval.rebuild import Rebuild
 from serve_app.retrieval.shard import ChangeLog, Shard
-from serve_app.retrieval.snapshot import Snapshot, tidy
+from serve_app.retrieval.snapshot import Marks, Snapshot, tidy
 
 log = logging.getLogger("mediaverse")
 
@@ -32,7 +32,7 @@ _SNAPSHOT_FROM = 1000
 """Vectors from which on a snapshot is worth its files."""
 
 
-class VectorLog(ChangeLog, Protocol):
+class VectorLog(ChangeLog, Marks, Protocol):
     """The catalog's vectors, as far as shards know them."""
 
     def head(self) -> int: ...
@@ -82,7 +82,7 @@ class Holder:
             self._vectors, revision, dim, shard=place.shard, shards=place.shards, kinds=place.kinds, gpu=place.gpu
         )  # fmt: skip
         if place.home is not None:
-            snapshot = Snapshot(Path(place.home), shard, place.origin)
+            snapshot = Snapshot(Path(place.home), shard, place.origin, self._vectors)
             snapshot.read(self._vectors.head())
             self._snapshots[revision] = snapshot
         shard.catch_up()
@@ -126,7 +126,10 @@ class Holder:
         for revision, snapshot in self._snapshots.items():
             shard = self.shards.get(revision)
             if shard is not None and len(shard) >= _SNAPSHOT_FROM and shard.seq > snapshot.seq:
-                snapshot.write(*snapshot.freeze())
+                try:
+                    snapshot.write(*snapshot.freeze())
+                except Exception as error:
+                    log.warning("no snapshot was written at the end: %s", error)
 
     def recall(self) -> dict[tuple[str, str], float]:
         """For each modality and revision, the share of the exact ten best that searches gave."""

@@ -1,7 +1,8 @@
 """A shard's memory as files, so that a restart need not read the catalog from the beginning, nor train again.
 
-A snapshot only speeds things up. It is used when all of it is as it was written and the catalog's log reaches as far;
-anything else is noted and forgotten, and the shard reads the catalog. Files have names of their own and never change;
+A snapshot only speeds things up. It is used when all of it is as it was written and the catalog has the mark that was
+left with it, so that it was not put back to a backup from before; anything else is noted and forgotten, and the shard
+reads the catalog. Files have names of their own and never change;
 a manifest, replaced in one step, says which of them belong together. Full blocks of vectors are written once.
 """
 
@@ -21,7 +22,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 import faiss
 import numpy as np
@@ -35,7 +36,7 @@ from serve_app.retrieval.shard import Shard
 
 log = logging.getLogger("mediaverse")
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 OTHERS_LIVE_S = 7 * 24 * 3600
 """Snapshots that this shard does not write, of another slicing or revision, are removed when they are so old."""
@@ -45,6 +46,14 @@ _COLUMNS = tuple(field.name for field in fields(Frozen))
 
 class TornError(Exception):
     """A snapshot that is not what was written, or not of this shard."""
+
+
+class Marks(Protocol):
+    """The catalog, which knows its past again by marks."""
+
+    def mark(self, name: str) -> None: ...
+    def unmark(self, name: str) -> None: ...
+    def is_marked(self, name: str) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -66,12 +75,13 @@ class Picture:
 class Snapshot:
     """The snapshot of one shard of one revision in ``home``, of the catalog that ``origin`` names."""
 
-    def __init__(self, home: Path, shard: Shard, origin: str) -> None:
+    def __init__(self, home: Path, shard: Shard, origin: str, marks: Marks) -> None:
         number, count = shard.place
         readable = re.sub(r"[^A-Za-z0-9._-]", "_", shard.revision)[:80]
         digest = hashlib.blake2b(shard.revision.encode(), digest_size=4).hexdigest()
         self.folder = home / "snapshots" / f"{readable}-{digest}-{number}of{count}"
         self._shard = shard
+        self._marks = marks
         self._identity = {
             "format": FORMAT, "revision": shard.revision, "shard": number, "shards": count, "dim": shard.dim,
             "origin": hashlib.sha256(origin.encode()).hexdigest(),
@@ -87,6 +97,9 @@ class Snapshot:
             manifest = self._manifest()
             if manifest["seq"] > head:
                 raise TornError(f"the catalog ends at {head}, before the snapshot's {manifest['seq']}: it was restored")
+            if not self._marks.is_marked(manifest["mark"]):
+                # Its log may be longer by now and have other changes under the same numbers.
+                raise TornError("the catalog lacks the mark that was left with the snapshot: it was restored")
             made = {name: self._load(index, manifest["indexes"][name]) for name, index in self._shard.indexes.items()}
         except FileNotFoundError:
             return False
@@ -118,16 +131,28 @@ class Snapshot:
         with _alone(self.folder) as alone:
             if not alone:
                 return False
+            before, mark = self._mark(), uuid.uuid4().hex
             indexes = {name: self._save(name, picture) for name, picture in pictures.items()}
-            body = self._identity | {"seq": seq, "indexes": indexes}
+            # A crash between any two of these steps costs a reading of the catalog at most.
+            self._marks.mark(mark)
+            body = self._identity | {"seq": seq, "mark": mark, "indexes": indexes}
             text = json.dumps(body)
             _replace(self.folder / MANIFEST, json.dumps({"crc": zlib.crc32(text.encode()), "body": text}))
             self._sweep(indexes)
+            if before is not None:
+                self._marks.unmark(before)
         self.seq = seq
         return True
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _mark(self) -> str | None:
+        """The mark of the snapshot that is on disk, whichever replica wrote it; None where there is none of use."""
+        try:
+            return str(self._manifest()["mark"])
+        except Exception:
+            return None
 
     def _manifest(self) -> dict[str, Any]:
         outer = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))

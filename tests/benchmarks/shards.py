@@ -118,12 +118,13 @@ def restarted(shard: Shard) -> tuple[float, float]:
     """Seconds to write a snapshot of ``shard``, and to read it into another."""
     with tempfile.TemporaryDirectory() as home:
         begun = time.perf_counter()
-        made = Snapshot(Path(home), shard, "")
+        log = Labelled(0)
+        made = Snapshot(Path(home), shard, "", log)
         made.write(*made.freeze())
         made.thaw()
         written = time.perf_counter()
-        fresh = Shard(Labelled(0), shard.revision, shard.dim)
-        if not Snapshot(Path(home), fresh, "").read(shard.seq):
+        fresh = Shard(log, shard.revision, shard.dim)
+        if not Snapshot(Path(home), fresh, "", log).read(shard.seq):
             raise RuntimeError("the snapshot was not read")
         return written - begun, time.perf_counter() - written
 
@@ -165,6 +166,16 @@ class Labelled:
     def __init__(self, count: int) -> None:
         self.count = count
         self._pages = catalogs.pages(count)
+        self._marks: set[str] = set()
+
+    def mark(self, name: str) -> None:
+        self._marks.add(name)
+
+    def unmark(self, name: str) -> None:
+        self._marks.discard(name)
+
+    def is_marked(self, name: str) -> bool:
+        return name in self._marks
 
     def changes(self, revision: str, shard: int, shards: int, after: int, limit: int) -> ChangePage:
         """The page after ``after``, whatever the limit; pages are asked for in order."""

@@ -47,6 +47,7 @@ class FakeLog:
     rows: dict = field(default_factory=dict)
     head: int = 0
     reads: int = 0
+    marks: set = field(default_factory=set)
 
     def put(self, vid, vector, owner="anna", modality="image", assets=None):
         self.head += 1
@@ -61,6 +62,15 @@ class FakeLog:
         self.head += 1
         row = self.rows[vid]
         self.rows[vid] = Row(vid, row.owner, row.modality, None, (), self.head)
+
+    def mark(self, name):
+        self.marks.add(name)
+
+    def unmark(self, name):
+        self.marks.discard(name)
+
+    def is_marked(self, name):
+        return name in self.marks
 
     def changes(self, revision, shard, shards, after, limit):
         self.reads += 1

@@ -13,6 +13,7 @@ class Log:
 
     def __init__(self, *served, count=1500):
         self.log = FakeLog()
+        self.mark, self.unmark, self.is_marked = self.log.mark, self.log.unmark, self.log.is_marked
         self.served = {each: Served(each, each, each, DIM) for each in served}
         for vid, vector in enumerate(clustered(count)):
             self.log.put(vid, vector)

@@ -44,7 +44,7 @@ def log():
 
 @pytest.fixture
 def written(log, tmp_path):
-    made = Snapshot(tmp_path, trained(log), "sqlite:///a")
+    made = Snapshot(tmp_path, trained(log), "sqlite:///a", log)
     assert made.write(*made.freeze())
     made.thaw()
     return made
@@ -53,7 +53,7 @@ def written(log, tmp_path):
 def start(log, home, origin="sqlite:///a"):
     """A shard as it starts: from a snapshot where one is of use, then up to the log's end."""
     shard = Shard(log, KEY, DIM, kinds=KINDS)
-    used = Snapshot(home, shard, origin).read(log.head)
+    used = Snapshot(home, shard, origin, log).read(log.head)
     shard.catch_up()
     return shard, used
 
@@ -82,7 +82,7 @@ def test_a_restart_goes_on_where_the_snapshot_ends(log, written, tmp_path):
 
 def test_a_second_snapshot_replaces_the_first_and_leaves_no_files(log, written, tmp_path):
     shard, _ = start(log, tmp_path)
-    again = Snapshot(tmp_path, shard, "sqlite:///a")
+    again = Snapshot(tmp_path, shard, "sqlite:///a", log)
     before = len(list(again.folder.iterdir()))
     log.delete(20)
     shard.catch_up()
@@ -103,11 +103,11 @@ def test_full_blocks_are_written_once_and_part_ones_again(log, tmp_path, monkeyp
         assert (made.folder / piece["name"]).exists()
         return piece["name"]
 
-    made = Snapshot(tmp_path, shard, "")
+    made = Snapshot(tmp_path, shard, "", log)
     first = written(made)
     assert written(made) == first
     restarted, _ = start(log, tmp_path, "")
-    again = Snapshot(tmp_path, restarted, "")
+    again = Snapshot(tmp_path, restarted, "", log)
     assert again.read(log.head)
     assert written(again) == first
     monkeypatch.setattr(snapshots, "BLOCK", 1500)
@@ -143,13 +143,13 @@ def test_a_restored_a_foreign_and_an_older_one_are_not_used(log, written, tmp_pa
     assert not used
     assert "it was restored" in caplog.text
     right(older, shard)
-    monkeypatch.setattr(snapshots, "FORMAT", 2)
+    monkeypatch.setattr(snapshots, "FORMAT", 3)
     assert not start(log, tmp_path)[1]
 
 
 def test_another_slice_has_another_folder(log, tmp_path):
     folders = {
-        Snapshot(tmp_path, Shard(log, revision, DIM, shard=shard, shards=3), "").folder
+        Snapshot(tmp_path, Shard(log, revision, DIM, shard=shard, shards=3), "", log).folder
         for revision in (KEY, "clip@1/../x", "clip@1_.._x", "é" * 300)
         for shard in range(3)
     }
@@ -176,7 +176,7 @@ def test_what_nobody_has_written_for_a_week_goes(written, tmp_path):
 
 def test_an_empty_shard_has_a_snapshot_too(tmp_path):
     log = FakeLog()
-    made = Snapshot(tmp_path, Shard(log, KEY, DIM), "")
+    made = Snapshot(tmp_path, Shard(log, KEY, DIM), "", log)
     assert made.write(*made.freeze())
     shard, used = start(log, tmp_path, "")
     assert used
