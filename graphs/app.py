@@ -79,6 +79,7 @@ MODELS: dict[str, tuple[serve.Deployment, str]] = {
 
 def build_app(args: AppArgs) -> Application:
     """The ingress over the graphs of every kind of media, retrieval, recommendation, assets and jobs, as asked."""
+    thresholds = load_thresholds(args.home_path)
     alive = slicing.alive()
     column = _sizes(args, alive)
     manifest = load_manifest()
@@ -110,7 +111,7 @@ def build_app(args: AppArgs) -> Application:
         ShapeGraph(annotators, places, _drawing(args.shape3d)), column.deployments["multi_view_renderer"].workers
     )
     shapes = ShapeCalls(renderer, places)
-    retrieval = RetrievalGraph(embedding, shards, places, load_thresholds(args.home_path), args.search_deadline_s)
+    retrieval = RetrievalGraph(embedding, shards, places, thresholds, args.search_deadline_s)
     runner = _sized(JobRunner, "job_runner", column).bind(
         _processing(embedding, shards, image, people, VideoWork(videos, places), ShapeWork(shapes, places)),
         column.deployments["job_runner"].workers,

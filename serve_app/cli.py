@@ -160,7 +160,10 @@ def serve(
 def check(
     config: Annotated[Path, typer.Argument(help="a Serve file")] = Path("serve_config.yaml"), as_json: AsJson = False
 ) -> None:
-    """Refuse unknown keys, wrong types and over-committed shares in a Serve file and its tables, with their paths."""
+    """Refuse unknown keys, wrong types and over-committed shares in a Serve file and its tables, with their paths.
+
+    Looks at the calibrated thresholds in its home too.
+    """
     faults = check_config(config)
     if as_json:
         say_json({"ok": not faults, "faults": faults})

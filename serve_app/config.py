@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from serve_app.models.manifest import Manifest, ManifestError, Model, UniqueKeys, load_manifest
 from serve_app.retrieval import kinds
+from serve_app.retrieval.thresholds import load_thresholds
 
 DEPLOYMENTS = (
     "ingress",
@@ -303,11 +304,18 @@ def load_resources(path: Path | None = None) -> ResourceTable:
 
 
 def check_config(path: Path, resources: Path | None = None, indexes: Path | None = None) -> list[str]:
-    """Every fault of a Serve file and the tables it stands on, one line each with its path; empty when all is well."""
+    """Every fault of a Serve file and the tables it stands on, one line each with its path; empty when all is well.
+
+    Also of the thresholds that were calibrated in the home that it names.
+    """
     faults: list[str] = []
     config = _sound(path.name, lambda: ServeConfig.model_validate(_read(path)), faults)
     _sound("resources.yaml", lambda: load_resources(resources), faults)
     table = _sound("indexes.yaml", lambda: kinds.load_table(indexes), faults)
+    try:
+        load_thresholds(config.applications[0].args.home_path if config else None)
+    except ValueError as error:
+        faults.append(str(error))
     try:
         manifest = load_manifest()
         for number, application in enumerate(config.applications if config else []):

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import yaml
 
 from serve_app.errors import Problem
-from serve_app.models.manifest import UniqueKeys
+from serve_app.models.manifest import ManifestError, UniqueKeys
 
 Thresholds = Mapping[tuple[str, str], float]
 """(modality of the query, modality of the result) -> least cosine similarity."""
@@ -35,10 +35,9 @@ def shipped() -> Path:
 def load_thresholds(home: Path | None = None) -> dict[str, Thresholds]:
     """Revision key -> its thresholds; what was calibrated in ``home`` goes before what ships, pair by pair.
 
-    Raises ValueError naming the file and the place where one of them is no such table.
+    Raises ValueError naming the file and the place where one of them cannot be read or is no such table.
     """
-    # UniqueKeys is a SafeLoader
-    tables = _tables(yaml.load(shipped().read_text(encoding="utf-8"), Loader=UniqueKeys), shipped())  # noqa: S506
+    tables = _shipped(shipped())
     for revision, own in (_calibrated(home / FILE) if home else {}).items():
         tables[revision] = {**tables.get(revision, {}), **own}
     return tables
@@ -84,12 +83,21 @@ def resolve(
     return float(min_score)
 
 
+def _shipped(path: Path) -> dict[str, Thresholds]:
+    try:
+        return _tables(yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys), path)  # noqa: S506  (a SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ManifestError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+
+
 def _calibrated(path: Path) -> dict[str, Thresholds]:
     try:
         return _tables(json.loads(path.read_text(encoding="utf-8")), path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: {error}; mend it, or remove it and calibrate again") from None
 
 

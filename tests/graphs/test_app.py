@@ -7,9 +7,10 @@ import inspect
 import typing
 from pathlib import Path
 
+import pytest
 import yaml
 
-from graphs.app import _drawing
+from graphs.app import _drawing, build_app
 from graphs.shape3d import Drawing
 from serve_app.config import AppArgs, ServeConfig, Shape3dArgs
 from serve_app.media.enclosure import Rings
@@ -26,6 +27,13 @@ def test_the_builder_takes_exactly_the_arguments_that_are_checked() -> None:
     assert list(inspect.signature(builder).parameters) == ["args"]
     assert inspect.signature(builder).parameters["args"].annotation is AppArgs
     assert typing.get_type_hints(builder)["args"] is AppArgs
+
+
+def test_broken_thresholds_stop_the_start_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "thresholds.json").write_text('{"a@1": {"text-image": 3}}')
+    with pytest.raises(ValueError, match=f"{tmp_path}/thresholds.json: a@1: text-image: 3 is no cosine similarity"):
+        build_app(AppArgs(home=str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["thresholds.json"]
 
 
 def test_every_setting_of_3d_models_reaches_the_renderer_and_the_defaults_agree() -> None:

@@ -377,6 +377,16 @@ def test_serve_refuses_a_configuration_with_faults(tmp_path: Path) -> None:
     run("serve", tmp_path / "none.yaml", code=2)
 
 
+def test_broken_thresholds_are_told_by_check_and_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDIAVERSE_HOME", str(tmp_path / "home"))
+    table = tmp_path / "home" / "thresholds.json"
+    table.parent.mkdir()
+    table.write_text('{"a@1": {"text-image": 3}}')
+    fault = f"{table}: a@1: text-image: 3 is no cosine similarity"
+    assert json.loads(run("check", config(tmp_path), "--json", code=1).stdout)["faults"] == [fault]
+    assert fault in run("serve", config(tmp_path), code=1).stderr.replace("\n", "")
+
+
 def test_serve_refuses_a_place_that_cannot_hold_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "home"
     monkeypatch.setenv("MEDIAVERSE_HOME", str(place))

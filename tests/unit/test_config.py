@@ -232,6 +232,30 @@ def test_a_key_that_stands_twice_is_refused(files: Files) -> None:
     assert "'http_options' stands twice" in fault
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "remove it and calibrate again"), ('{"a@1": {"text-image": 3}}', "a@1: text-image: 3")],
+)
+def test_thresholds_that_are_none_are_refused_with_their_path(files: Files, content: str, message: str) -> None:
+    home = files.config.parent / "home"
+    home.mkdir()
+    files.change("mine.applications.0.args.home", str(home))
+    assert files.faults() == []
+    (home / "thresholds.json").write_text('{"a@1": {"text-image": 0.3}}')
+    assert files.faults() == []
+    (home / "thresholds.json").write_text(content)
+    (fault,) = files.faults()
+    assert fault.startswith(f"{home / 'thresholds.json'}: ")
+    assert message in fault
+
+
+def test_the_shipped_thresholds_are_looked_at(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = files.config.parent / "thresholds.yaml"
+    own.write_text("a@1: {text: .5}")
+    monkeypatch.setattr("serve_app.retrieval.thresholds.shipped", lambda: own)
+    assert files.faults() == [f"{own}: a@1: 'text' is no pair such as text-image"]
+
+
 @pytest.mark.parametrize("name", ["nowhere.yaml", "."])
 def test_a_missing_file_is_named(files: Files, name: str) -> None:
     (fault,) = check_config(files.config.parent / name)

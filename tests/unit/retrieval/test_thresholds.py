@@ -75,6 +75,8 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ("\udcff", "thresholds.json: .*mend it, or remove it and calibrate again"),
+        ("[" * 100_000, "thresholds.json: .*mend it, or remove it and calibrate again"),
         ("{", "thresholds.json: .*mend it, or remove it and calibrate again"),
         ("[]", "no table of revisions"),
         ('{"mine@1": 0.5}', "mine@1: no table of pairs"),
@@ -86,12 +88,26 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     ],
 )
 def test_a_file_that_is_no_such_table_is_named(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / FILE).write_text(content, encoding="utf-8")
+    (tmp_path / FILE).write_text(content, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
         load_thresholds(tmp_path)
     with pytest.raises(ValueError, match=message):
         save_thresholds(tmp_path, {})
-    assert (tmp_path / FILE).read_text(encoding="utf-8") == content
+    assert (tmp_path / FILE).read_text(encoding="utf-8", errors="surrogateescape") == content
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(ValueError, match=f"{FILE}: Is a directory"):
+        load_thresholds(tmp_path)
+    own = tmp_path / "thresholds.yaml"
+    monkeypatch.setattr("serve_app.retrieval.thresholds.shipped", lambda: own)
+    for content, message in (
+        ("a: {", "thresholds.yaml: "), ("a@1: {}\na@1: {}", "'a@1' stands twice"), ("a@1: {text-smell: .5}", "no pair"),
+    ):  # fmt: skip
+        own.write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match=message):
+            load_thresholds()
 
 
 def test_the_file_is_readable_by_people(tmp_path: Path) -> None:
