@@ -66,21 +66,22 @@ class Grip:
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
-        self._held: dict[str, tuple[Job, asyncio.Future[Any]]] = {}
+        self._held: dict[tuple[str, int], tuple[Job, asyncio.Future[Any]]] = {}
+        """By the claim: a job whose lease ran out may be claimed again while its first run still goes on."""
 
     async def during(self, job: Job, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work``; LeaseLostError, and the work cancelled, when the job is cancelled or another's meanwhile."""
-        working = asyncio.ensure_future(work)
-        self._held[job.id] = job, working
+        working, claim = asyncio.ensure_future(work), _claim(job)
+        self._held[claim] = job, working
         try:
             return await working
         except asyncio.CancelledError:
-            if job.id in self._held:
+            if claim in self._held:
                 working.cancel()
                 raise
             raise LeaseLostError(f"job {job.id} was ended from outside") from None
         finally:
-            self._held.pop(job.id, None)
+            self._held.pop(claim, None)
 
     async def keep(self) -> None:
         """Look after all that are held, until cancelled."""
@@ -90,9 +91,13 @@ class Grip:
             with suppress(Problem):  # a busy database; there is time for another try
                 some = dict(self._held)
                 held = await asyncio.to_thread(self._jobs.held_of, [job for job, _ in some.values()])
-                for id in some.keys() - held:
-                    if self._held.pop(id, None) is not None:
-                        some[id][1].cancel()
+                for claim in some.keys() - set(map(_claim, held)):
+                    if self._held.pop(claim, None) is not None:
+                        some[claim][1].cancel()
                 if time.monotonic() - renewed > LEASE_S / 4:
-                    await asyncio.to_thread(self._jobs.renew_many, [some[id][0] for id in held], LEASE_S)
+                    await asyncio.to_thread(self._jobs.renew_many, held, LEASE_S)
                     renewed = time.monotonic()
+
+
+def _claim(job: Job) -> tuple[str, int]:
+    return job.id, job.attempts

@@ -87,12 +87,14 @@ class Jobs:
         with self._database.read() as connection:
             return bool(connection.execute(select(exists().where(mine))).scalar_one())
 
-    def held_of(self, some: Sequence[Job]) -> set[str]:
-        """The ids of those that are still in the hands of the worker that claimed them: one read."""
+    def held_of(self, some: Sequence[Job]) -> list[Job]:
+        """Those that are still held by the claim that gave them: one read."""
         if not some:
-            return set()
+            return []
+        query = select(jobs.c.id, jobs.c.attempts).where(or_(*map(_held, some)))
         with self._database.read() as connection:
-            return set(connection.execute(select(jobs.c.id).where(or_(*map(_held, some)))).scalars())
+            held = {(row.id, row.attempts) for row in connection.execute(query)}
+        return [job for job in some if (job.id, job.attempts) in held]
 
     def renew_many(self, some: Sequence[Job], lease_s: float) -> None:
         """Hold for another ``lease_s`` seconds those that are still held, in one transaction."""

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from ray.exceptions import RayTaskError
 
+from graphs.holding import Grip
 from graphs.processing import AT_ONCE
+from serve_app.catalog import LeaseLostError
 from serve_app.errors import Problem
 from serve_app.wire import ports, schemas
 from tests.graphs.world import World, png
@@ -159,6 +161,31 @@ def test_jobs_worked_on_together_are_held_and_one_that_is_cancelled_stops(
     assert found(world, "x") == ["b"]
 
 
+def test_a_job_that_was_claimed_again_is_looked_after_when_its_first_run_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphs.holding.LOOK_S", 0.01)
+    add(world, new("a", b"some words"))
+    jobs = world.catalog.jobs
+
+    async def scenario() -> None:
+        (first,) = jobs.claim_many("w", -1.0, 1)
+        (second,) = jobs.claim_many("w", 60.0, 1)
+        assert (first.id, first.attempts, second.attempts) == (second.id, 1, 2)
+        grip = Grip(jobs)
+        runs = [asyncio.create_task(grip.during(job, asyncio.sleep(60))) for job in (first, second)]
+        keeping = asyncio.create_task(grip.keep())
+        with pytest.raises(LeaseLostError):
+            await runs[0]
+        assert not runs[1].done()
+        await asyncio.to_thread(jobs.cancel, second.id)
+        with pytest.raises(LeaseLostError):
+            await runs[1]
+        keeping.cancel()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
 def test_duplicates_of_one_user_share_a_vector_and_answer_with_the_latest(world: World) -> None:
     add(world, new("first", b"the same words"), new("second", b"the same words"))
     work(world)
@@ -187,7 +214,7 @@ def test_the_same_of_two_users_is_two_contents(world: World) -> None:
 def test_the_doctor_finds_what_is_missing_and_mends_it(world: World) -> None:
     add(world, new("a", b"some words"), new("b", b"more words"))
     work(world)
-    assert asyncio.run(world.index.examine()).healthy
+    assert asyncio.run(world.index.examine(files=True)).healthy
     counts = asyncio.run(world.processing.counts())
     tags = ("text", world.places.revision)
     assert {name: values[tags] for name, values in counts.items()} == {
