@@ -53,10 +53,11 @@ class IndexGraph:
             raise Problem("conflict", f"no other model has served {task} before")
         return await self._want(models.previous)
 
-    async def examine(self) -> shapes.Diagnosis:
-        """Whether every content has its vectors, or an explanation."""
+    async def examine(self, files: bool = False) -> shapes.Diagnosis:
+        """Whether every content has its vectors, or an explanation, and its file, where ``files`` are looked at too."""
         targets = await asyncio.to_thread(self.embedding.targets)
-        return await asyncio.to_thread(diagnose, self._catalog, targets)
+        stored = self.embedding.places.files if files else None
+        return await asyncio.to_thread(diagnose, self._catalog, targets, stored)
 
     async def repair(self) -> shapes.Diagnosis:
         """Queue what makes the vectors that are missing; gives what was wrong."""

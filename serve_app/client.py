@@ -136,9 +136,11 @@ class Client:
         """``POST /v1/index/rollback``; gives the job."""
         return self._json("POST", "/v1/index/rollback", json={}, timeout=600.0)
 
-    def doctor(self, repair: bool = False) -> dict[str, Any]:
-        """``GET /v1/index/doctor``, or ``POST`` for what mends it."""
-        return self._json("POST" if repair else "GET", "/v1/index/doctor")
+    def doctor(self, repair: bool = False, files: bool = False) -> dict[str, Any]:
+        """``GET /v1/index/doctor``, or ``POST`` for what mends it; patient, where ``files`` are looked at."""
+        if repair:
+            return self._json("POST", "/v1/index/doctor")
+        return self._json("GET", "/v1/index/doctor", params={"files": files}, timeout=3600.0 if files else 120.0)
 
     def people(self) -> Iterator[dict[str, Any]]:
         """Whom the service recognises, newest first."""

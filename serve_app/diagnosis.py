@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from serve_app.catalog import Catalog, Job, Served
+from serve_app.catalog import Catalog, Files, Job, Served
 from serve_app.catalog.rows import Modality
-from serve_app.wire.index_schemas import Diagnosis, Finding
+from serve_app.wire.index_schemas import Diagnosis, FileFinding, Finding
 
 EMBEDDED: Mapping[str, tuple[Modality, ...]] = {
     "cross_modal_embedding": ("text", "image", "video", "shape3d"),
@@ -40,8 +40,8 @@ def last_job(catalog: Catalog, target: Served) -> Job | None:
     return next((job for job in jobs if job.payload == asdict(target)), None)
 
 
-def diagnose(catalog: Catalog, wanted: Sequence[Served]) -> Diagnosis:
-    """What is there and what is not, of each model and modality."""
+def diagnose(catalog: Catalog, wanted: Sequence[Served], files: Files | None = None) -> Diagnosis:
+    """What is there and what is not, of each model and modality, and of the ``files`` where they are given."""
     findings = [
         Finding.model_validate(asdict(line))
         for target in wanted
@@ -50,7 +50,11 @@ def diagnose(catalog: Catalog, wanted: Sequence[Served]) -> Diagnosis:
     faults = [fault for finding in findings for fault in _faults(finding)]
     if empty := catalog.doctor.without_contents():
         faults.append(f"assets without a content that search could find: {', '.join(empty)}")
-    return Diagnosis(healthy=not faults, findings=findings, faults=faults, remedy=REPAIR if faults else None)
+    remedy = REPAIR if faults else None
+    found = None if files is None else FileFinding.model_validate(asdict(catalog.doctor.files(files)))
+    if found is not None and found.missing:
+        faults.append(_missing(found))
+    return Diagnosis(healthy=not faults, findings=findings, files=found, faults=faults, remedy=remedy)
 
 
 def repair(catalog: Catalog, wanted: Sequence[Served]) -> None:
@@ -59,6 +63,12 @@ def repair(catalog: Catalog, wanted: Sequence[Served]) -> None:
         catalog.doctor.repair(target.revision, EMBEDDED[target.task])
         if catalog.vectors.missing(target.revision, 1, 0, EMBEDDED[target.task]):
             queue(catalog, target)
+
+
+def _missing(found: FileFinding) -> str:
+    lack = "1 file is" if found.missing == 1 else f"{found.missing} files are"
+    remedy = "put them back from a backup, or post or delete these assets"
+    return f"{lack} named by rows and not stored; {remedy}: {', '.join(found.missing_assets)}"
 
 
 def _faults(finding: Finding) -> list[str]:

@@ -5,20 +5,25 @@ What is being written while the doctor looks may show as missing; what is wrong 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 from sqlalchemy import Connection, Select, and_, case, exists, func, or_, select
 
 from serve_app.catalog.engine import Clock, Database
+from serve_app.catalog.file_check import StoredFiles, compare
+from serve_app.catalog.files import Files
 from serve_app.catalog.jobs import INDEX_KINDS, enqueue_many
 from serve_app.catalog.rows import Modality
-from serve_app.catalog.schema import assets, contents, jobs, renditions, stages, vectors
+from serve_app.catalog.schema import assets, contents, jobs, stages, vectors
 from serve_app.catalog.vector_rows import IDS_A_QUERY, chunks, empty, live, same_key
 
 SHOWN = 100
 """Of what is wrong, so many ids are told."""
+YOUNG_S = 3600.0
+"""Age of a file from which on its row no longer comes."""
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 OWN = ("text", "image")
 """Kinds of assets that are a content of their own modality from the first."""
@@ -42,18 +47,6 @@ class Line:
     unexplained_ids: tuple[str, ...]
     orphans: int
     """Live vectors to which no content refers."""
-
-
-@dataclass(frozen=True)
-class StoredFiles:
-    """Rows and files that do not fit together, at most 100 names of each."""
-
-    missing: int
-    missing_files: tuple[str, ...]
-    """Named by rows, but not stored."""
-    unnamed: int
-    unnamed_files: tuple[str, ...]
-    """Stored, but named by no row."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +84,12 @@ class Doctor:
         with self._database.read() as connection:
             return list(connection.execute(select(a.id).where(wrong).order_by(a.ordinal).limit(SHOWN)).scalars())
 
-    def files(self, stored: Iterable[str]) -> StoredFiles:
-        """How the paths of all files that are ``stored`` and those that rows name fit together.
+    def files(self, files: Files, young_s: float = YOUNG_S) -> StoredFiles:
+        """How the files that are stored and those that rows name fit together.
 
-        The names are read after the paths are: a file that is stored meanwhile for a row that is still to come does
-        not show, one that waits for its row does.
+        A file without a row counts once it is older than ``young_s`` seconds: until then its row may come.
         """
-        there = set(stored)
-        named: set[str] = set()
-        with self._database.read() as connection:
-            for file in (assets.c.file, contents.c.file, renditions.c.file):
-                named.update(connection.execute(select(file).where(file.is_not(None))).scalars())
-        missing, unnamed = sorted(named - there), sorted(there - named)
-        return StoredFiles(len(missing), tuple(missing[:SHOWN]), len(unnamed), tuple(unnamed[:SHOWN]))
+        return compare(self._database, files, datetime.now(UTC) - timedelta(seconds=young_s))
 
     def repair(self, revision: str, modalities: Collection[Modality] = MODALITIES) -> Repaired:
         """Queue jobs that make the vectors whose absence nothing explains, and empty those that nobody refers to."""

@@ -77,11 +77,34 @@ class Files:
             raise Problem("not_found", "there is no such file") from error
 
     def stored(self) -> Iterator[str]:
-        """The paths of all files that are complete, but for transient ones."""
-        for found in self._fs.find(self._root):
-            path = str(found).removeprefix(f"{self._root}/")
-            if not path.startswith(f"{_TRANSIENT}/") and not path.endswith("/.part"):
-                yield path
+        """The paths of all files that are complete, but for transient ones, ascending; a folder of them at a time.
+
+        Raises Problem("unavailable") where they cannot be listed.
+        """
+        for top in self._tops():
+            found = self._fs.find(f"{self._root}/{top}") if top.endswith("/") else [f"{self._root}/{top}"]
+            for path in sorted(str(each).removeprefix(f"{self._root}/") for each in found):
+                if not path.endswith("/.part"):
+                    yield path
+
+    def modified(self, path: str) -> datetime | None:
+        """When a file was last written; None where there is no such file."""
+        try:
+            return _utc(self._fs.modified(f"{self._root}/{path}"))
+        except FileNotFoundError:
+            return None
+
+    def _tops(self) -> list[str]:
+        """What stands right below the root, folders with a slash, in the order of what is in them."""
+        try:
+            found = self._fs.ls(self._root, detail=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise Problem("unavailable", f"the files cannot be listed: {error.strerror or error}") from error
+        slash = {"directory": "/"}
+        tops = [str(each["name"]).rstrip("/").rpartition("/")[2] + slash.get(each["type"], "") for each in found]
+        return sorted(top for top in tops if top != f"{_TRANSIENT}/")
 
     def locate(self, path: str) -> str:
         """Where another process finds the file: a local path, or a URL that fsspec opens."""

@@ -65,10 +65,21 @@ class Finding(Shape):
     orphans: int = Field(0, description="vectors that no content refers to")
 
 
+class FileFinding(Shape):
+    """Rows and stored files that do not fit together."""
+
+    missing: int = Field(description="files that rows name and that are not stored")
+    missing_files: list[str] = Field([], description="at most 100 of them")
+    missing_assets: list[str] = Field([], description="whose they are, at most 100")
+    unnamed: int = Field(description="files older than an hour that no row names; they harm nothing")
+    unnamed_files: list[str] = Field([], description="at most 100 of them")
+
+
 class Diagnosis(Shape):
     """What is wrong with the index, in figures and in words."""
 
     healthy: bool
     findings: list[Finding]
+    files: FileFinding | None = Field(None, description="where it was asked for")
     faults: list[str] = Field(description="what is wrong, a sentence each")
     remedy: str | None = None

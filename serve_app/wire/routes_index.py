@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from serve_app.errors import Problem
@@ -46,9 +46,12 @@ async def rollback(index: IndexOf, body: Rollback | None = None) -> Response:
 
 
 @router.get("/doctor", response_model=Diagnosis)
-async def examine(index: IndexOf) -> Response:
+async def examine(
+    index: IndexOf,
+    files: bool = Query(False, description="compare the rows with the stored files too; takes minutes a million"),
+) -> Response:
     """Whether every content has its vectors, or an explanation."""
-    return reply(await index.examine())
+    return reply(await index.examine(files))
 
 
 @router.post("/doctor", status_code=202, response_model=Diagnosis)

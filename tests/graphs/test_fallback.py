@@ -184,10 +184,16 @@ def test_a_text_whose_file_is_gone_fails_and_is_not_processed_for_ever(world: Wo
     world.sentences.fault = DOWN[0]
     add(world, "t", "anna", "some words")
     world.sentences.fault = None
+    assert asyncio.run(world.index.examine(files=True)).healthy
     world.files()[0].unlink()
     assert asyncio.run(world.processing.work_many("w")) == 1
     asset = world.catalog.assets.get("t")
     assert (asset.state, asset.stages["index"].error) == ("failed", "not_found: there is no such file")
+    told = asyncio.run(world.index.examine(files=True))
+    assert not told.healthy
+    assert told.files is not None
+    assert told.files.missing_assets == ["t"]
+    assert told.remedy is None, "no job brings a file back"
 
 
 def test_the_vectors_of_one_sentence_encoder_are_not_asked_by_those_of_another(world: World) -> None:

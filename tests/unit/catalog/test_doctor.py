@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from catalog_samples import REVISION, log, picture, posted, sha, vector
 from sqlalchemy import text
 
 from serve_app.catalog import Catalog, Files, NewRendition
-from serve_app.catalog.doctor import Line, Repaired, StoredFiles
+from serve_app.catalog.doctor import YOUNG_S, Line, Repaired, StoredFiles
 
 
 def image(catalog: Catalog) -> Line:
@@ -84,13 +87,65 @@ def test_assets_should_have_their_contents(catalog: Catalog) -> None:
     assert catalog.doctor.without_contents() == ["fine", "film", "bare"]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_any_rows_and_any_files_are_compared_as_sets_are(catalog: Catalog, tmp_path: Path, seed: int) -> None:
+    """Names of all writings, whose order differs by locale, below folders whose names begin alike."""
+    dice = random.Random(seed)
+    folders = ["ab", "ab-", "ab.c", "abc", "a", "B", "é", "ß", "\U0001f600", "_", "Zz"]
+    names = {"/".join([*dice.choices(folders, k=dice.randrange(3)), f"{dice.choice(folders)}.x"]) for _ in range(60)}
+    there = {name for name in names if dice.random() < 0.7}
+    named = {name for name in names if dice.random() < 0.7}
+    for name in there:
+        place = tmp_path / "files" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    for number, name in enumerate(sorted(named)):
+        catalog.assets.add(picture(f"p{number}", data=name, file=name))
+    files = Files(str(tmp_path / "files"))
+    assert list(files.stored()) == sorted(there)
+    found = catalog.doctor.files(files, 0)
+    assert (found.missing, found.missing_files) == (len(named - there), sorted(named - there))
+    assert (found.unnamed, found.unnamed_files) == (len(there - named), sorted(there - named))
+
+
+def test_only_so_many_files_are_named_and_all_are_counted(catalog: Catalog, tmp_path: Path) -> None:
+    files = Files(str(tmp_path / "files"))
+    for number in range(120):
+        files.put(b"left")
+        catalog.assets.add(picture(f"a{number}", data=str(number)))
+    found = catalog.doctor.files(files, 0)
+    assert (found.missing, found.unnamed) == (120, 120)
+    assert len(found.missing_files) == len(found.missing_assets) == len(found.unnamed_files) == 100
+
+
+def test_what_is_deleted_while_the_doctor_looks_is_not_missing(catalog: Catalog, tmp_path: Path) -> None:
+    files = Files(str(tmp_path / "files"))
+    paths = [files.put(b"picture") for _ in range(3)]
+    for number, path in enumerate(paths):
+        catalog.assets.add(picture(f"a{number}", data=str(number), file=path))
+    stored = files.stored
+
+    def deleting() -> Iterator[str]:
+        yield from ()
+        files.delete(catalog.assets.delete("a1"))
+        files.delete([paths[2]])
+        yield from stored()
+
+    files.stored = deleting  # type: ignore[method-assign]
+    assert catalog.doctor.files(files, 0) == StoredFiles(1, [paths[2]], ["a2"])
+
+
 def test_files_and_rows_fit_together(catalog: Catalog, tmp_path: Path) -> None:
     files = Files(str(tmp_path / "files"))
     kept, small, left = (files.put(data) for data in (b"1", b"2", b"3"))
     files.put(b"4", transient=True)
     catalog.assets.add(picture("a", file=kept))
     catalog.renditions.put("a", [NewRendition("small.png", "image/png", 1, sha("2"), small, 1, 1)])
-    assert sorted(files.stored()) == sorted([kept, small, left])
-    assert catalog.doctor.files(files.stored()) == StoredFiles(0, (), 1, (left,))
-    files.delete([kept])
-    assert catalog.doctor.files(files.stored()) == StoredFiles(1, (kept,), 1, (left,))
+    assert catalog.doctor.files(files) == StoredFiles(), "its row may still come"
+    assert catalog.doctor.files(files, 0) == StoredFiles(unnamed=1, unnamed_files=[left])
+    files.delete([kept, small])
+    missing = StoredFiles(2, sorted([kept, small]), ["a"], 1, [left])
+    assert catalog.doctor.files(files, 0) == missing
+    moved = tmp_path / "files" / left
+    os.utime(moved, (0, moved.stat().st_mtime - YOUNG_S - 60))
+    assert catalog.doctor.files(files) == missing

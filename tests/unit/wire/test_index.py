@@ -11,12 +11,13 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from serve_app.catalog import Catalog, NewContent
+from serve_app.catalog import Catalog, Files, NewContent
 from serve_app.cli import app
 from serve_app.errors import Problem
 from serve_app.wire import index_schemas, schemas
 from tests.unit.wire.door import Jobs, job, services, serving
 
+FILES = index_schemas.FileFinding(missing=0, unnamed=7, unnamed_files=[f"{n}/[x]" for n in range(7)])
 SERVED = index_schemas.ServedModel(model="clip-embedded", revision="clip-embedded@2", dim=256, vectors=9, missing=1)
 
 
@@ -41,14 +42,15 @@ class Index:
         self.asked.append(("rollback", task))
         return job("queued", kind="reindex")
 
-    async def examine(self) -> index_schemas.Diagnosis:
+    async def examine(self, files: bool = False) -> index_schemas.Diagnosis:
         finding = index_schemas.Finding(
             modality="text", revision="r@1", contents=3, keys=2, vectors=1, explained_failures=0, processing=0,
             unexplained=len(self.faults),
         )  # fmt: skip
         remedy = "mediaverse doctor --repair" if self.faults else None
         return index_schemas.Diagnosis(
-            healthy=not self.faults, findings=[finding], faults=self.faults, remedy=remedy
+            healthy=not self.faults, findings=[finding], files=FILES if files else None, faults=self.faults,
+            remedy=remedy,
         )  # fmt: skip
 
     async def repair(self) -> index_schemas.Diagnosis:
@@ -87,7 +89,10 @@ def test_the_index_is_shown_changed_and_changed_back(url: str, index: Index) -> 
     assert index.asked == [
         "other", "nonsense", ("rollback", "cross_modal_embedding"), ("rollback", "text_embedding"),
     ]  # fmt: skip
-    assert httpx.get(f"{url}/v1/index/doctor").json()["healthy"] is True
+    told = httpx.get(f"{url}/v1/index/doctor").json()
+    assert told["healthy"] is True
+    assert "files" not in told, "who asks often does not pay for them"
+    assert httpx.get(f"{url}/v1/index/doctor?files=true").json()["files"]["unnamed"] == 7
     assert httpx.post(f"{url}/v1/index/doctor").status_code == 202
 
 
@@ -110,6 +115,10 @@ def test_reindex_waits_for_the_switch_or_says_which_job(url: str, index: Index) 
 
 def test_the_doctor_says_what_is_wrong_and_exits_so(url: str, index: Index) -> None:
     assert "all is well" in run("doctor", "--url", url).stdout
+    assert "named by no" not in run("doctor", "--no-files", "--url", url).stdout
+    spoken = run("doctor", "--url", url).stdout.replace("\n", " ")
+    assert "no row names and that may be deleted: 7: 0/[x], 1/[x], 2/[x], 3/[x], 4/[x], ..." in spoken
+    assert json.loads(run("doctor", "--json", "--url", url).stdout)["files"] == FILES.model_dump()
     index.faults = ["text by r@1: 1 content has neither a vector nor a reason why not: a [x]"]
     result = run("doctor", "--url", url, code=1)
     assert "a [x]" in result.stderr
@@ -122,9 +131,22 @@ def test_the_doctor_says_what_is_wrong_and_exits_so(url: str, index: Index) -> N
 def test_the_doctor_looks_into_a_catalog_where_no_service_runs(tmp_path: Path) -> None:
     catalog = Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}")
     catalog.settings.adopt("cross_modal_embedding", "m", "m@1", 2)
-    new = NewContent("a", "anna", "text", "text/plain", "0" * 64, 3, "aa/x/original")
+    files = Files(str(tmp_path / "files"))
+    new = NewContent("a", "anna", "text", "text/plain", "0" * 64, 3, files.put(b"abc"))
     catalog.contents.add(new, [1.0, 0.0], "m@1")
     assert "all is well" in run("doctor", "--home", str(tmp_path)).stdout
+    files.delete([new.file])
+    result = run("doctor", "--home", str(tmp_path), code=1)
+    assert "1 file is named by rows and not stored" in result.stderr
+    assert "--repair" not in result.stdout, "which brings no file back"
+    told = json.loads(run("doctor", "--home", str(tmp_path), "--json", code=1).stdout)
+    assert (told["healthy"], told["files"]["missing_files"], told["files"]["missing_assets"]) == (
+        False,
+        [new.file],
+        ["a"],
+    )
+    assert "all is well" in run("doctor", "--home", str(tmp_path), "--no-files").stdout
+    assert "all is well" in run("doctor", "--catalog", f"sqlite:///{tmp_path / 'catalog.db'}").stdout
     catalog.settings.switch("cross_modal_embedding", catalog.settings.get("cross_modal_embedding").served)
     with catalog._database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE vectors SET data = NULL")
