@@ -25,7 +25,17 @@ Kinds = Sequence[tuple[int, str]]
 
 FLAT: Kinds = ((0, "Flat"),)
 EXACT_BELOW = 10_000
-"""Matching rows that are scanned however many there are: gathering them takes about as long as a look into FAISS."""
+"""Matching rows that are scanned however many there are: gathering so many takes as long as FAISS does among them.
+
+Median ms of one query by the share of the rows that match, 512 dimensions, two cores:
+
+    rows, kind                all  50 %  10 %   3 %   1 %  .1 %
+    1,000,000 IVF1024,SQ8     .35   1.9   3.4   6.7   9.8   .74
+      100,000 IVF256,SQ8      .44   2.7   8.4          .6   .33
+
+Of the million 1 % are 10,000 rows, which a scan takes 10.3 ms for; below, rows are scanned. Recall@10 of the million is
+1.0 throughout. All of the 100,000 take 13 ms without FAISS.
+"""
 _TAIL = 1024
 _FED = 256
 """Rows that wait for FAISS, and how many it takes at a time, so that no search waits long."""
