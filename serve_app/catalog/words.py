@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    Join,
     Select,
     Text,
     bindparam,
@@ -25,6 +26,8 @@ from sqlalchemy import (
     select,
     table,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from serve_app.catalog.asset_rows import lock_assets, missing
 from serve_app.catalog.checks import clean, fold
@@ -160,11 +163,24 @@ def _ranked(sqlite: bool, kinds: tuple[str, ...] | None, filter: Filter | None, 
     return _on_sqlite(conditions) if sqlite else _on_postgres(conditions)
 
 
+class _InThisOrder(Join):
+    """A join that begins with its left side: without statistics SQLite would begin with all assets of a kind."""
+
+    inherit_cache = True
+
+
+@compiles(_InThisOrder, "sqlite")
+def _cross_join(join: Join, compiler: SQLCompiler, **more: Any) -> str:
+    left, _, right = compiler.visit_join(join, **more).rpartition(" JOIN ")  # type: ignore[no-untyped-call]
+    return f"{left} CROSS JOIN {right}"
+
+
 def _on_sqlite(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
     index = table("words_index", column("rowid"), column("rank"))
     match = literal_column("words_index").op("MATCH")(bindparam("asked"))
     newest = select(index.c.rowid, index.c.rank).where(match).order_by(index.c.rowid.desc()).limit(NEWEST).subquery()
-    ranked = select(assets.c.id, (-newest.c.rank).label("rank")).join(newest, newest.c.rowid == assets.c.ordinal)
+    each = _InThisOrder(newest, assets, newest.c.rowid == assets.c.ordinal)
+    ranked = select(assets.c.id, (-newest.c.rank).label("rank")).select_from(each)
     return ranked.where(*conditions).order_by(newest.c.rank, assets.c.ordinal.desc())
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
 import pytest
 from catalog_samples import REVISION, picture, posted, vector
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from serve_app.catalog import Catalog, Tag, parse_filter
+from serve_app.catalog import Addition, Catalog, Tag, parse_filter
 from serve_app.catalog.filters import Term
 from serve_app.errors import Problem
 
@@ -52,6 +57,26 @@ def test_equals_come_newest_first(catalog: Catalog) -> None:
     for n in range(4):
         catalog.assets.add(picture(f"a{n}", data=str(n), description="the same words"))
     assert [id for id, _ in catalog.words.search("words", None, 9)] == ["a3", "a2", "a1", "a0"]
+
+
+def test_the_assets_that_say_nothing_of_it_cost_nothing(tmp_path: Path) -> None:
+    steps = {count: _steps(Catalog.open(f"sqlite:///{tmp_path / str(count)}.db"), count) for count in (50, 1000)}
+    assert steps[1000] < 1.5 * steps[50]
+
+
+def _steps(catalog: Catalog, others: int) -> int:
+    """Of SQLite's machine, in hundreds, for a search that one of many pictures answers."""
+    news = [picture(f"o{n}", data=f"o{n}") for n in range(others)]
+    catalog.assets.add_many([Addition(each) for each in (picture("a", description="red house"), *news)])
+    with closing(catalog.words._database.engine.raw_connection()) as connection:
+        sqlite, taken = connection.driver_connection, []
+        assert isinstance(sqlite, sqlite3.Connection)
+        sqlite.set_progress_handler(lambda: taken.append(1), 10)
+    asked = partial(catalog.words.saying_all, "red house", {"image": 5}, filter=parse_filter("owner:anna"))
+    assert asked() == {"image": ["a"]}
+    before = len(taken)
+    asked()
+    return len(taken) - before
 
 
 def test_printed_words_captions_and_texts_are_found_until_they_go(filled: Catalog) -> None:
