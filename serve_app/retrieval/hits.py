@@ -41,6 +41,11 @@ class Query:
     exact: bool = False
     """Scan, whatever the planner thinks."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return self.vector.nbytes + sum(each.nbytes for each in self.sentences)
+
 
 @dataclass(frozen=True)
 class Hits:
