@@ -112,7 +112,8 @@ class Ann:
     ) -> list[Ids | None]:  # fmt: skip
         """Rows for each query, ascending, of the ``matches`` ones in ``mask``; None where FAISS finds too few."""
         wanted = min(max(k * effort.widen, k + 8), matches)
-        selects = mask is None or self._selects
+        # Of a kind that does not select more are asked for without a mask too, as when the effort was measured.
+        selects = self._selects
         asked = wanted if selects else int(1.5 * wanted * self.count / matches) + 8
         if asked > _MOST_CANDIDATES:
             return [None] * len(queries)

@@ -293,6 +293,36 @@ def test_every_kind_finds_nearly_all_and_never_what_is_masked(factory, monkeypat
         assert sum(len({*a} & {*b}) for a, b in zip(found, truth, strict=True)) >= 0.97 * 400
 
 
+@pytest.mark.parametrize("factory", ["OPQ8,PQ8", "OPQ4_8,IVF16,PQ4x4fs"])
+def test_a_turned_and_quantised_index_gives_true_cosines_in_true_order(factory, monkeypatch):
+    monkeypatch.setattr(index, "EXACT_BELOW", 100)
+    log = FakeLog()
+    for vid, vector in enumerate(clustered(3000)):
+        tags = (("object", "dog", 0.5),) if vid % 5 < 2 else ()
+        log.put(vid, vector, assets=[Asset(vid, tags=tags)])
+    shard = Shard(log, KEY, DIM, kinds={"image": ((0, factory),)})
+    shard.catch_up()
+    settle(shard)
+    here = shard.indexes["image"]
+    assert here.factory == factory
+    queries = clustered(40, seed=77)
+    alone = here.ann.index.search(queries, 10)[1]
+    for filter, test in ((None, lambda r, a: True), (parse_filter("object:dog"), lambda r, a: bool(a.tags))):
+        every = [log.expected(query, len(log.rows), test=test) for query in queries]
+        cosines = [dict(zip(vids, scores, strict=True)) for vids, scores in every]
+        found = [ask(shard, query, 10, min_seq=log.head, filter=filter) for query in queries]
+        for hits, known in zip(found, cosines, strict=True):
+            assert hits.scores.tolist() == [known[vid] for vid in hits.vids.tolist()], (
+                "those of float64, to the last bit"
+            )
+            assert hits.vids.tolist() == sorted(hits.vids.tolist(), key=lambda vid: (-known[vid], vid))
+        right = [len({*hits.vids.tolist()} & {*vids[:10]}) for hits, (vids, _) in zip(found, every, strict=True)]
+        assert sum(right) >= 0.98 * 400
+        if filter is None:
+            rows = [len({*here.vids[row].tolist()} & {*vids[:10]}) for row, (vids, _) in zip(alone, every, strict=True)]
+            assert sum(rows) < 0.9 * 400, "which FAISS by itself does not come near"
+
+
 def test_where_faiss_finds_too_few_the_scan_answers(monkeypatch):
     monkeypatch.setattr(index, "EXACT_BELOW", 1)
     log = FakeLog()
