@@ -23,7 +23,7 @@ LISTS = ("contents", "scores", "words", "moments", "views")
 def search(
     query: Annotated[str, typer.Argument(help="words, or the path of a picture")],
     k: Annotated[int, typer.Option("-k", help="at most this many of each modality (a page)")] = 10,
-    filter: Annotated[str | None, typer.Option(help="such as: object:person -meme owner:anna")] = None,
+    filter: Annotated[str | None, typer.Option(help="such as: object:person -meme created>2026-01-31")] = None,
     min_score: Annotated[str | None, typer.Option(help="a number, or auto")] = None,
     user: Annotated[str | None, typer.Option(help="leave this user's own items out")] = None,
     modalities: Annotated[str | None, typer.Option(help="such as image,video; all when left out")] = None,

@@ -60,7 +60,9 @@ async def list_assets(
     owner: str | None = None,
     kind: Kind | None = None,
     sha256: str | None = Query(None, pattern="^[0-9a-f]{64}$"),
-    filter: str | None = Query(None, max_length=4096, description='such as: object:person -meme action:"playing">0.5'),
+    filter: str | None = Query(
+        None, max_length=4096, description='such as: object:person -meme action:"playing">0.5 created>2026-01-31'
+    ),
     limit: int = Query(50, ge=1, le=500),
     cursor: str | None = Query(None, max_length=1024),
 ) -> Response:
