@@ -7,15 +7,15 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from ray import serve
 
+from deployments.batcher import attempted, settled
 from deployments.replica import ModelRecipe, ModelReplica, Payload
 from serve_app.errors import Problem
 from serve_app.models.manifest import Model, load_manifest
 from serve_app.models.sessions import open_session
-from serve_app.retrieval.encoder import ImageTower, TextTower
+from serve_app.retrieval.encoder import ImageTower, TextTower, Tokens
 from serve_app.retrieval.hits import Floats
 
 OTHERS = 2
@@ -43,7 +43,7 @@ class Towers:
 
 @serve.deployment
 class ClipEncoder(ModelReplica):
-    """Embeds one picture or text a call, by the recipe's model or the one that is named; concurrent calls share
+    """Embeds a picture or some texts a call, by the recipe's model or the one that is named; concurrent calls share
     batches. Another model is opened when it is asked for first; missing weights are ``unavailable`` with the remedy."""
 
     def __init__(self, recipe: ModelRecipe) -> None:
@@ -62,9 +62,21 @@ class ClipEncoder(ModelReplica):
 
     async def encode_text(self, text: str, model: str | None = None) -> dict[str, Any]:
         """``vector`` [D] of a text, and whether it was ``truncated`` at the tower's limit."""
+        (answer,) = await self.encode_texts([text], model)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def encode_texts(self, texts: list[str], model: str | None = None) -> list[dict[str, Any] | Exception]:
+        """What ``encode_text`` gives for each, or what went wrong with it."""
         towers = await self._towers(model)
-        tokens = await self.in_thread(towers.text.prepare, text)
-        return {"vector": np.asarray(await towers.texts.submit(tokens.ids)), "truncated": tokens.truncated}
+        prepared = await self.in_thread(attempted, towers.text.prepare, texts)
+        return await settled([self._encode(towers, each) for each in prepared])
+
+    async def _encode(self, towers: Towers, tokens: Tokens | Problem) -> dict[str, Any]:
+        if isinstance(tokens, Problem):
+            raise tokens
+        return {"vector": await towers.texts.submit(tokens.ids), "truncated": tokens.truncated}
 
     async def _towers(self, name: str | None) -> Towers:
         if name in (None, self.model.name):

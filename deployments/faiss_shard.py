@@ -13,7 +13,7 @@ from typing import Any
 from ray import get_gpu_ids, serve
 from ray.serve.metrics import Gauge
 
-from deployments.batcher import Batcher, BatchSizes
+from deployments.batcher import Batcher, BatchSizes, settled
 from serve_app.catalog import Catalog
 from serve_app.retrieval.hits import Hits, Query
 
@@ -58,8 +58,12 @@ class FaissShard:
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self.queries.sizes = BatchSizes.of(user_config)
 
-    async def search(self, query: Query) -> dict[str, Hits]:
-        """Hits a modality; concurrent searches share scans. A revision that is not here is loaded first."""
+    async def search(self, queries: list[Query]) -> list[dict[str, Hits] | Exception]:
+        """Of each query the hits a modality, or what went wrong with it; concurrent ones share scans."""
+        return await settled([self._search(query) for query in queries])
+
+    async def _search(self, query: Query) -> dict[str, Hits]:
+        """A revision that is not here is loaded first."""
         if query.revision not in self.holder.shards:
             await self._load(query.revision, len(query.vector))
         return await self.queries.submit(query)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from ray import serve
 
+from deployments.batcher import attempted, settled
 from deployments.replica import ModelReplica
+from serve_app.errors import Problem
 from serve_app.models.sessions import open_session
-from serve_app.retrieval.sentences import SentenceTower
+from serve_app.retrieval.sentences import SentenceTower, Windows
 
 
 @serve.deployment
 class SentenceEncoder(ModelReplica):
-    """Embeds one text a call; concurrent calls share batches."""
+    """Embeds some texts a call; concurrent calls share batches."""
 
     def load(self) -> None:
         assert self.model.sentence is not None
@@ -23,8 +24,14 @@ class SentenceEncoder(ModelReplica):
         self.tower.run([self.tower.prepare("warm").ids])
         self.texts = self.batcher(self.tower.run)
 
-    async def encode(self, text: str) -> dict[str, Any]:
-        """``vector`` [D] of a text, and whether it was ``truncated`` after the last window."""
+    async def encode_texts(self, texts: list[str]) -> list[dict[str, Any] | Exception]:
+        """Of each text the ``vector`` [D] and whether it was ``truncated`` after the last window, or what went wrong
+        with it."""
         self.require()
-        windows = await self.in_thread(self.tower.prepare, text)
-        return {"vector": np.asarray(await self.texts.submit(windows.ids)), "truncated": windows.truncated}
+        prepared = await self.in_thread(attempted, self.tower.prepare, texts)
+        return await settled([self._encode(each) for each in prepared])
+
+    async def _encode(self, windows: Windows | Problem) -> dict[str, Any]:
+        if isinstance(windows, Problem):
+            raise windows
+        return {"vector": await self.texts.submit(windows.ids), "truncated": windows.truncated}

@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from deployments.batcher import BatchSizes, Gatherer
 from deployments.replica import BY_REFERENCE_ABOVE
 from serve_app.errors import Problem
 from serve_app.retrieval.hits import Query
@@ -22,6 +23,10 @@ from serve_app.wire.schemas import Annotation
 log = logging.getLogger("mediaverse")
 
 TIMEOUT_S = 60.0
+GATHERED = BatchSizes(max_batch_size=32, max_queue=4096)
+"""Items of one process that go to a deployment in one call, and that may wait for theirs."""
+LANES = 2
+"""Such calls at a time: the second so that one that is slow holds up as few as a replica would."""
 PAUSES_S = (1.0, 4.0)
 """Before annotators that failed are asked again."""
 
@@ -42,6 +47,18 @@ async def call(method: Any, *args: Any, timeout_s: float = TIMEOUT_S) -> Any:
             except RayActorError as error:
                 log.warning("a replica died under a request, trying once more: %s", error)
                 return await method.remote(*args)
+
+
+def together(method: Any, *more: Any, timeout_s: float = TIMEOUT_S) -> Gatherer[Any, Any]:
+    """Gathers items for ``call(method, items, *more)``, whose answers are as ``settled`` gives them."""
+    return Gatherer(lambda items: call(method, items, *more, timeout_s=timeout_s), GATHERED, LANES)
+
+
+async def gathered(gatherer: Gatherer[Any, Any], item: Any, timeout_s: float = TIMEOUT_S) -> Any:
+    """The answer for one item, within ``timeout_s`` of now; raises as :func:`call` does."""
+    with _problems(timeout_s):
+        async with asyncio.timeout(timeout_s):
+            return await gatherer.submit(item)
 
 
 async def stream(handle: Any, method: str, *args: Any, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Any]:
@@ -107,7 +124,7 @@ def _weight(argument: Any) -> float:
         return len(argument)
     if isinstance(argument, np.ndarray | Query):
         return argument.nbytes
-    return math.inf
+    return sum(map(_weight, argument)) if isinstance(argument, list) else math.inf
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from deployments.batcher import Gatherer
 from deployments.replica import ship
-from graphs.calls import call
+from graphs.calls import TIMEOUT_S, call, gathered, together
 from graphs.places import Places
 from serve_app.catalog import Content, Key, Served, Settings
 from serve_app.diagnosis import EMBEDDED
@@ -70,10 +72,21 @@ class Embedding:
         """The vector of a text or a picture; raises ``Problem`` when it cannot be read."""
         if modality == "image":
             return np.asarray(await call(self.encoder.encode_image, ship(data), target.model))
-        text = decode_text(data)
-        if target.task == SENTENCES:
-            return np.asarray((await call(self.sentences.encode, text))["vector"])
-        return np.asarray((await call(self.encoder.encode_text, text, target.model))["vector"])
+        return np.asarray((await self.embed_text(target, decode_text(data)))["vector"])
+
+    async def embed_text(self, target: Served, text: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+        """The ``vector`` of a text, and whether it was ``truncated``; texts that come together are sent together."""
+        if target not in self._texts:
+            model = () if target.task == SENTENCES else (target.model,)
+            handle = self.sentences if target.task == SENTENCES else self.encoder
+            self._texts[target] = together(handle.encode_texts, *model)
+        answer: dict[str, Any] = await gathered(self._texts[target], text, timeout_s)
+        return answer
+
+    @cached_property
+    def _texts(self) -> dict[Served, Gatherer[Any, Any]]:
+        """By the model that reads them."""
+        return {}
 
 
 def key_of(content: Content) -> Key:

@@ -150,28 +150,24 @@ class RetrievalGraph:
         to_texts = tuple(name for name in modalities if name == "text" and runs)
         others = tuple(name for name in modalities if name not in to_texts)
         by_clip, by_sentences = await asyncio.gather(
-            self._by_clip(text, clip) if others else _nothing(), self._by_sentences(text) if to_texts else _nothing()
+            self.embedding.embed_text(clip, text) if others else _nothing(),
+            self._by_sentences(sentence, text) if sentence and to_texts else _nothing(),
         )  # fmt: skip
         if to_texts and by_sentences is None:
-            others, by_clip = tuple(modalities), by_clip or await self._by_clip(text, clip)
+            others, by_clip = tuple(modalities), by_clip or await self.embedding.embed_text(clip, text)
         served = [(by_clip, clip, others), (by_sentences, sentence, to_texts)]
         legs = [Leg(answer["vector"], who.revision, names) for answer, who, names in served if answer and who]
         return legs, any(answer["truncated"] for answer, _, _ in served if answer)
 
-    async def _by_clip(self, text: str, clip: Served) -> dict[str, Any]:
-        answer: dict[str, Any] = await call(self.embedding.encoder.encode_text, text, clip.model)
-        return answer
-
-    async def _by_sentences(self, text: str) -> dict[str, Any] | None:
+    async def _by_sentences(self, sentence: Served, text: str) -> dict[str, Any] | None:
         """None where the sentence encoder is down, or does not answer while a search would still wait for it."""
         try:
-            answer: dict[str, Any] = await call(self.embedding.sentences.encode, text, timeout_s=self.deadline_s)
+            return await self.embedding.embed_text(sentence, text, self.deadline_s)
         except Problem as problem:
             if problem.code not in DOWN:
                 raise
             log.warning("CLIP stands in for the sentence encoder: %s", problem)
             return None
-        return answer
 
     def _owed(self, type: str, vectors: Mapping[str, Floats], state: State) -> bool:
         """Whether a vector of what is served could not be made now."""

@@ -6,9 +6,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from graphs.calls import call
+from deployments.batcher import Gatherer
+from graphs.calls import gathered, together
 from graphs.places import Places
 from serve_app.catalog import Filter
 from serve_app.catalog.filters import SENTENCES
@@ -49,7 +51,7 @@ class Shards:
     async def find(self, query: Query) -> Found:
         """The best of all shards that answer within the deadline; raises what went wrong where none does."""
         answers = await asyncio.gather(
-            *(call(shard.search, query, timeout_s=self.deadline_s) for shard in self.handles), return_exceptions=True
+            *(self._ask(number, query) for number in range(len(self.handles))), return_exceptions=True
         )
         parts = [answer for answer in answers if not isinstance(answer, BaseException)]
         for failure in (answer for answer in answers if isinstance(answer, BaseException)):
@@ -58,6 +60,19 @@ class Shards:
                 raise failure
         hits = {modality: merge([part[modality] for part in parts], query.k) for modality in query.modalities}
         return Found(hits, len(parts) < len(self.handles))
+
+    async def _ask(self, number: int, query: Query) -> dict[str, Hits]:
+        """What one shard finds; queries that come together are sent together."""
+        key = number, query.revision
+        if key not in self._asking:
+            self._asking[key] = together(self.handles[number].search, timeout_s=self.deadline_s)
+        hits: dict[str, Hits] = await gathered(self._asking[key], query, self.deadline_s)
+        return hits
+
+    @cached_property
+    def _asking(self) -> dict[tuple[int, str], Gatherer[Any, Any]]:
+        """By shard and revision, since a revision that has to be loaded first takes long."""
+        return {}
 
     async def find_each(self, queries: Sequence[Query]) -> Found:
         """The hits of queries of different modalities together, side by side."""

@@ -286,8 +286,8 @@ def test_what_is_deleted_while_it_is_processed_is_nowhere(world: World, during: 
             await world.assets.delete("a")
             return await inner.encode_image(payload)
 
-        async def encode_text(self, text: str, model: str | None = None) -> Any:
-            return await inner.encode_text(text)
+        async def encode_texts(self, texts: list[str], *more: Any) -> Any:
+            return await inner.encode_texts(texts)
 
     handle.target = Deleting()
     assert work(world)

@@ -14,7 +14,7 @@ from graphs.processing import AT_ONCE
 from serve_app.catalog import LeaseLostError
 from serve_app.errors import Problem
 from serve_app.wire import ports, schemas
-from tests.graphs.world import World, png
+from tests.graphs.world import Texts, World, png
 
 Outcome = tuple[schemas.Asset, bool] | Problem
 
@@ -108,14 +108,14 @@ def test_hundreds_of_jobs_are_written_in_few_transactions(world: World, monkeypa
 def test_one_that_crashes_costs_the_others_nothing(world: World) -> None:
     inner = world.encoder.target
 
-    class Crashing:
-        async def encode_text(self, text: str, model: str | None = None) -> Any:
+    class Crashing(Texts):
+        async def encode_text(self, text: str, *more: Any) -> Any:
             if text == "bad":
                 raise RayTaskError("encode_text", "Traceback ...", ZeroDivisionError()).as_instanceof_cause()
             if text == "refused":
                 problem = Problem("unprocessable", "it cannot be read")
                 raise RayTaskError("encode_text", "Traceback ...", problem).as_instanceof_cause()
-            return await inner.encode_text(text, model)
+            return await inner.encode_text(text, *more)
 
     world.encoder.target = Crashing()
     add(world, *(new(text, text.encode()) for text in ("one", "bad", "refused", "two")))
@@ -134,11 +134,11 @@ def test_jobs_worked_on_together_are_held_and_one_that_is_cancelled_stops(
     monkeypatch.setattr("graphs.holding.LEASE_S", 0.02)
     inner, begun, go = world.encoder.target, asyncio.Event(), asyncio.Event()
 
-    class Slow:
-        async def encode_text(self, text: str, model: str | None = None) -> Any:
+    class Slow(Texts):
+        async def encode_text(self, text: str, *more: Any) -> Any:
             begun.set()
             await go.wait()
-            return await inner.encode_text(text, model)
+            return await inner.encode_text(text, *more)
 
     world.encoder.target = Slow()
     add(world, new("a", b"some words"), new("b", b"more words"))

@@ -14,7 +14,7 @@ from graphs.embedding import ENCODER, SENTENCES
 from serve_app.catalog import NewContent, Served
 from serve_app.errors import Problem
 from tests.graphs.test_retrieval import add, cosine, found, refused, retrieve, search
-from tests.graphs.world import TEXT_DIM, World, png, unit
+from tests.graphs.world import TEXT_DIM, Texts, World, png, unit
 
 DOWN = [
     Problem("unavailable", "the weights are missing"), Problem("deadline", "too late"), ActorDiedError(),
@@ -86,8 +86,8 @@ def test_an_encoder_that_hangs_is_not_waited_for_longer_than_a_shard(world: Worl
     texts(world)
     never = asyncio.Event()
 
-    class Stuck:
-        async def encode(self, text: str) -> dict[str, Any]:
+    class Stuck(Texts):
+        async def encode_text(self, text: str, *more: Any) -> dict[str, Any]:
             await never.wait()
             raise AssertionError("unreachable")
 
@@ -145,11 +145,11 @@ def test_a_model_that_is_only_to_be_served_does_not_fail_what_is_added(world: Wo
     world.catalog.settings.want(ENCODER, "other", "other@2", 16)
     encode = world.encoder.target
 
-    class OneIsDown:
-        async def encode_text(self, text: str, model: str | None = None) -> Any:
-            if model == "other":
+    class OneIsDown(Texts):
+        async def encode_text(self, text: str, *more: Any) -> Any:
+            if more == ("other",):
                 raise Problem("overloaded", "too many")
-            return await encode.encode_text(text, model)
+            return await encode.encode_text(text, *more)
 
         async def encode_image(self, data: bytes, model: str | None = None) -> Any:
             if model == "other":

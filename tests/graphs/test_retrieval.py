@@ -199,7 +199,7 @@ def test_a_shard_that_is_slow_makes_the_answer_partial(two_shards: World) -> Non
     two_shards.retrieval = replace(two_shards.retrieval, deadline_s=0.2)
 
     class Stuck:
-        async def search(self, query: Any) -> Any:
+        async def search(self, queries: Any) -> Any:
             await asyncio.sleep(60)
 
     two_shards.shards[0].target = Stuck()
@@ -223,7 +223,7 @@ def test_shards_that_are_all_slow_are_an_error_and_no_empty_answer(two_shards: W
     two_shards.retrieval = replace(two_shards.retrieval, deadline_s=0.05)
 
     class Stuck:
-        async def search(self, query: Any) -> Any:
+        async def search(self, queries: Any) -> Any:
             await asyncio.sleep(60)
 
     for shard in two_shards.shards:
@@ -248,8 +248,8 @@ def test_what_was_deleted_while_shards_searched_is_left_out(world: World) -> Non
     searcher = world.shards[0].target
 
     class Deleting:
-        async def search(self, query: Any) -> Any:
-            hits = await searcher.search(query)
+        async def search(self, queries: Any) -> Any:
+            hits = await searcher.search(queries)
             world.catalog.assets.delete("gone")
             return hits
 

@@ -190,8 +190,8 @@ def test_what_was_deleted_while_shards_searched_makes_room(world: World, modalit
     searcher = world.shards[0].target
 
     class Deleting:
-        async def search(self, query: Any) -> Any:
-            hits = await searcher.search(query)
+        async def search(self, queries: Any) -> Any:
+            hits = await searcher.search(queries)
             if "gone" in [asset.id for asset in world.catalog.assets.page().items]:
                 world.catalog.assets.delete("gone")
             return hits
@@ -208,11 +208,11 @@ def test_a_shard_that_fails_at_the_second_asking_makes_the_answer_partial(two_sh
     class Tired:
         asked = 0
 
-        async def search(self, query: Any) -> Any:
+        async def search(self, queries: Any) -> Any:
             self.asked += 1
             if self.asked > 1:
                 raise ActorDiedError()
-            return await searcher.search(query)
+            return await searcher.search(queries)
 
     two_shards.shards[0].target = Tired()
     answer = search(two_shards, k=2)
@@ -229,4 +229,5 @@ def test_existing_nodes_are_told_of_texts_and_pictures_alone(world: World, modal
     answer = asyncio.run(world.retrieval.retrieve("text", "ben", 5, b"query"))
     sentence = "No contents available other than ben ones"
     assert answer == {"text": sentence, "image": sentence}
-    assert world.shards[0].calls[-1][1].modalities == ("text", "image")
+    (query,) = world.shards[0].calls[-1][1]
+    assert query.modalities == ("text", "image")

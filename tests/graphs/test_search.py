@@ -157,7 +157,7 @@ def test_texts_are_found_by_sentences_and_the_rest_by_the_encoder(two_shards: Wo
     legacy = retrieve(two_shards, "ben", "query")
     assert legacy["text"] == {"contents": ["t1", "t0"], "scores": pytest.approx([0.9, 0.2], abs=1e-6)}
     asked = [call[1] for call in two_shards.shards[0].calls[-2:]]
-    assert {(query.revision, query.modalities) for query in asked} == {
+    assert {(query.revision, query.modalities) for (query,) in asked} == {
         (revision, ("text",)), (two_shards.places.revision, ("image",)),
     }  # fmt: skip
     calls = len(two_shards.encoder.calls)
@@ -200,7 +200,7 @@ def test_a_search_is_answered_by_the_revision_that_is_served(world: World) -> No
     answer = search(world, "query", min_score="auto")
     assert answer.text is not None
     assert answer.text.scores == [pytest.approx(0.25)], "nothing is known of the thresholds of another model"
-    assert world.encoder.calls[-1] == ("encode_text", "query", "other")
+    assert world.encoder.calls[-1] == ("encode_texts", ["query"], "other")
     world.catalog.settings.rollback("cross_modal_embedding")
     assert found(world, "query") == ["anna/old"]
     assert found(world, "query", min_score="auto") == []

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deployments.batcher import settled
 from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
 from graphs.embedding import ENCODER, SENTENCES, Embedding
@@ -132,14 +133,24 @@ class Handle:
         return Method(remote)
 
 
-class Encoder:
+class Texts:
+    """Encodes some texts at once as one by one, each with its own fault."""
+
+    async def encode_texts(self, texts: list[str], *more: Any) -> list[Any]:
+        return await settled([self.encode_text(text, *more) for text in texts])
+
+    async def encode_text(self, text: str, *more: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class Encoder(Texts):
     """Vectors that a test chose for a text or a picture, else any, always the same for the same content."""
 
     def __init__(self) -> None:
         self.chosen: dict[str | bytes, NDArray[np.float32]] = {}
         self.limit = 1000
 
-    async def encode_text(self, text: str, model: str | None = None) -> dict[str, Any]:
+    async def encode_text(self, text: str, *more: Any) -> dict[str, Any]:
         return {"vector": self.vector(text), "truncated": len(text) > self.limit}
 
     async def encode_image(self, payload: bytes, model: str | None = None) -> NDArray[np.float32]:
@@ -207,14 +218,14 @@ class Recognizer:
         return [Label("pan left", 0.7)]
 
 
-class Sentences:
+class Sentences(Texts):
     """Vectors that a test chose for a text, else any, of another dimension than the encoder's."""
 
     def __init__(self) -> None:
         self.chosen: dict[str, NDArray[np.float32]] = {}
         self.limit = 2000
 
-    async def encode(self, text: str) -> dict[str, Any]:
+    async def encode_text(self, text: str, *more: Any) -> dict[str, Any]:
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[8:16], "little")
         some = np.random.default_rng(seed).normal(size=TEXT_DIM)
         return {"vector": self.chosen.get(text, unit(some, TEXT_DIM)), "truncated": len(text) > self.limit}
@@ -229,8 +240,8 @@ class Searcher:
         self.waits = 0
         """So many times ``prepare`` is not done yet."""
 
-    async def search(self, query: Query) -> dict[str, Hits]:
-        return self.open(query.revision, len(query.vector)).search([query])[0]
+    async def search(self, queries: list[Query]) -> list[dict[str, Hits]]:
+        return [self.open(query.revision, len(query.vector)).search([query])[0] for query in queries]
 
     async def prepare(self, revision: str, dim: int) -> bool:
         self.waits -= 1

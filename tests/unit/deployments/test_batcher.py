@@ -1,10 +1,12 @@
 import asyncio
+import pickle
 import threading
 import time
 
 import pytest
+from ray.exceptions import RayTaskError
 
-from deployments.batcher import Batcher, BatchSizes
+from deployments.batcher import Batcher, BatchSizes, Gatherer, attempted, settled
 from serve_app.errors import Problem
 
 
@@ -147,3 +149,116 @@ def test_sizes_change_while_serving_and_nonsense_is_refused():
         BatchSizes(max_batch_size=0)
     with pytest.raises(TypeError):
         BatchSizes.of({"max_batch": 3})
+
+
+def test_what_comes_while_others_are_asked_is_asked_together():
+    asked = []
+
+    async def many(items):
+        asked.append(items)
+        await asyncio.sleep(0.02)
+        return [10 * item for item in items]
+
+    async def scenario():
+        gatherer = Gatherer(many, BatchSizes(max_batch_size=5), lanes=2)
+        return await asyncio.gather(*(gatherer.submit(i) for i in range(12)))
+
+    assert run(scenario()) == [10 * i for i in range(12)]
+    assert [len(items) for items in asked] == [5, 5, 2]
+
+
+def test_lanes_go_side_by_side_and_one_that_is_stuck_leaves_the_other():
+    stuck = asyncio.Event()
+
+    async def many(items):
+        if "stuck" in items:
+            await stuck.wait()
+        return items
+
+    async def scenario():
+        gatherer = Gatherer(many, lanes=2)
+        first = asyncio.create_task(gatherer.submit("stuck"))
+        await asyncio.sleep(0.01)
+        assert [await gatherer.submit(i) for i in range(3)] == [0, 1, 2]
+        stuck.set()
+        return await first
+
+    assert run(scenario()) == "stuck"
+
+
+def test_what_fails_for_all_fails_for_each_and_what_is_given_for_one_for_it_alone():
+    async def many(items):
+        if items == ["all", "together"]:
+            raise Problem("unavailable", "nobody is there")
+        return [Problem("bad_request", item) if item == "bad" else item for item in items]
+
+    async def scenario(*items):
+        gatherer = Gatherer(many)
+        done = await asyncio.gather(*(gatherer.submit(item) for item in items), return_exceptions=True)
+        return [each.code if isinstance(each, Problem) else each for each in done]
+
+    assert run(scenario("all", "together")) == ["unavailable"] * 2
+    assert run(scenario("good", "bad", "fine")) == ["good", "bad_request", "fine"]
+
+
+def test_too_few_answers_are_an_error_and_too_many_items_are_refused():
+    async def many(items):
+        await asyncio.sleep(0.01)
+        return items[1:]
+
+    async def scenario():
+        gatherer = Gatherer(many, BatchSizes(max_batch_size=1, max_queue=2))
+        return await asyncio.gather(*(gatherer.submit(i) for i in range(3)), return_exceptions=True)
+
+    first, second, third = run(scenario())
+    assert isinstance(first, RuntimeError)
+    assert isinstance(second, RuntimeError)
+    assert third.code == "overloaded"
+
+
+def test_who_left_is_not_asked_for():
+    asked = []
+
+    async def many(items):
+        asked.append(items)
+        await asyncio.sleep(0.01)
+        return items
+
+    async def scenario():
+        gatherer = Gatherer(many)
+        first, second, third = (asyncio.create_task(gatherer.submit(name)) for name in "abc")
+        await asyncio.sleep(0)
+        second.cancel()
+        assert await first == "a"
+        return await third
+
+    assert run(scenario()) == "c"
+    assert "b" not in [name for items in asked[1:] for name in items]
+
+
+def test_answers_travel_with_what_went_wrong_in_their_place():
+    async def answer(item):
+        if item == "problem":
+            raise Problem("bad_request", "no")
+        if item == "crash":
+            raise ZeroDivisionError("by nothing")
+        return item
+
+    fine, problem, crash = run(settled([answer(item) for item in ("fine", "problem", "crash")]))
+    assert (fine, problem.code) == ("fine", "bad_request")
+    assert "by nothing" in str(crash)
+    assert isinstance(crash.cause, ZeroDivisionError)
+    copy = pickle.loads(pickle.dumps(crash))
+    assert isinstance(copy, RayTaskError)
+
+
+def test_an_item_that_cannot_be_prepared_has_its_problem_in_its_place():
+    def half(number):
+        if number % 2:
+            raise Problem("bad_request", f"{number} is odd")
+        return number // 2
+
+    first, second = attempted(half, [4, 5])
+    assert first == 2
+    assert isinstance(second, Problem)
+    assert second.detail == "5 is odd"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.exceptions import RayTaskError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray's own use of pydantic
@@ -63,7 +64,9 @@ def put(catalog: Catalog, number: int, revision: str) -> None:
 
 
 async def ask(replica: Any, revision: str, number: int, head: int) -> list[float]:
-    hits = await replica.search(Query(VECTORS[number], 9, revision, ("image",), head))
+    (hits,) = await replica.search([Query(VECTORS[number], 9, revision, ("image",), head)])
+    if isinstance(hits, Exception):
+        raise hits
     scores: list[float] = hits["image"].scores.tolist()
     return scores
 
@@ -110,7 +113,7 @@ def test_one_that_cannot_be_loaded_is_not_ready_and_tried_again(replica: Any, mo
 
     async def go() -> None:
         assert not await replica.prepare("clip@2", DIM)
-        with pytest.raises(OSError, match="no catalog"):
+        with pytest.raises(RayTaskError, match="no catalog"):
             await ask(replica, "clip@2", 1, 0)
 
     asyncio.run(go())

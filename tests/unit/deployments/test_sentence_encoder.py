@@ -60,8 +60,8 @@ def test_concurrent_texts_of_all_lengths_share_batches_and_keep_their_vectors(se
     served.texts._model = lambda batch: sizes.append(len(batch)) or run(batch)
 
     async def all_and_alone() -> tuple[list[Any], list[Any]]:
-        together = await asyncio.gather(*(served.encode(text) for text in texts))
-        return together, [await served.encode(text) for text in texts]
+        together = await served.encode_texts(texts)
+        return together, [(await served.encode_texts([text]))[0] for text in texts]
 
     together, alone = asyncio.run(all_and_alone())
     assert max(sizes) > 1
@@ -73,17 +73,14 @@ def test_concurrent_texts_of_all_lengths_share_batches_and_keep_their_vectors(se
 
 def test_texts_of_one_meaning_are_nearer_than_others(served: Any) -> None:
     async def vectors(*texts: str) -> Any:
-        return np.stack([one["vector"] for one in await asyncio.gather(*(served.encode(text) for text in texts))])
+        return np.stack([one["vector"] for one in await served.encode_texts(list(texts))])
 
     dog, puppy, tax = asyncio.run(vectors("a dog plays with a ball", "the puppy chases its toy", "how to file taxes"))
     assert dog @ puppy > dog @ tax + 0.3
 
 
 def test_an_empty_text_costs_only_itself(served: Any) -> None:
-    async def three() -> list[Any]:
-        return await asyncio.gather(*(served.encode(text) for text in ("one", " \x00 ", "two")), return_exceptions=True)
-
-    one, nothing, two = asyncio.run(three())
+    one, nothing, two = asyncio.run(served.encode_texts(["one", " \x00 ", "two"]))
     assert isinstance(nothing, Problem)
     assert nothing.code == "bad_request"
     assert one["vector"].shape == two["vector"].shape == (384,)
@@ -104,7 +101,7 @@ def test_without_a_sound_package_it_is_unavailable_with_the_remedy(
 ) -> None:
     one = broken(change)
     with pytest.raises(Problem, match=detail) as caught:
-        asyncio.run(one.encode("a dog"))
+        asyncio.run(one.encode_texts(["a dog"]))
     assert caught.value.code == "unavailable"
     assert caught.value.remedy == f"mediaverse models pull {NAME}"
     status = asyncio.run(one.status())
