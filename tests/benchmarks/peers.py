@@ -191,7 +191,7 @@ def _measure(side: Side, count: int, label: str | None, truth: NDArray[np.int64]
     bodies = load.answers(side.port, requests)
     recall = _recall([np.asarray(side.numbers(body, label), np.int64) + 1 for body in bodies], truth)
     rates = {
-        clients: alone(load.closed_loop, side.port, requests, clients, 1.0 if quick else 6.0, 0.5 if quick else 2.0)
+        clients: alone(load.closed_loop, side.port, requests, clients, 1.0 if quick else 4.0, 0.5 if quick else 1.0)
         for clients in CLIENTS
     }
     progress(f"peers: {count:,}, {_matching(label)}, {side.name}: recall {recall:.4f}, {rates}")
@@ -211,7 +211,7 @@ def _matching(label: str | None) -> str:
 def _text(
     measured: list[Measured], inside: list[list[object]], weights: list[tuple[int, str, float]], missing: dict[str, str]
 ) -> str:
-    ours = f"ours, {NAMES[MODES[0]]}"
+    ours = f"ours, {NAMES['haproxy']}"
     best = {(each.count, each.label): each for each in measured if each.side == ours}
     rows = []
     for each in sorted(measured, key=lambda each: (each.count, FILTERS.index(each.label))):
