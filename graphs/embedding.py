@@ -45,13 +45,13 @@ class Embedding:
             targets += [each for each in wanted if each is not None and self.makes(each)]
         return targets
 
-    def lacking(self, asset_id: str) -> list[tuple[Served, Content]]:
-        """What the contents of an asset lack; blocks."""
-        missing = self.places.catalog.vectors.missing_of_asset
+    def lacking(self, *asset_ids: str) -> list[tuple[Served, Content]]:
+        """What the contents of assets lack; blocks."""
+        missing = self.places.catalog.vectors.missing_of_assets
         return [
             (target, content)
             for target in self.targets()
-            for content in missing(asset_id, target.revision)
+            for content in missing(asset_ids, target.revision)
             if content.modality in EMBEDDED[target.task]
         ]
 

@@ -17,7 +17,7 @@ from graphs.embedding import Embedding, decode_text, key_of
 from graphs.image import ImageGraph
 from graphs.keeping import answers_of, keep_faces, reason, skipped
 from graphs.people import PeopleGraph
-from serve_app.catalog import Answer, Asset, Catalog, Job, Key, Served
+from serve_app.catalog import Answer, Asset, Catalog, Content, Job, Key, Served
 from serve_app.catalog.jobs import Ended
 from serve_app.catalog.rows import StageName, StageState
 from serve_app.errors import Problem
@@ -28,8 +28,17 @@ KINDS = ("process", "index")
 """Of the jobs that are done here; they take seconds at most."""
 PICTURES = 16
 """That are held and looked at at once."""
-WRITTEN = BatchSizes(max_batch_size=64, max_queue=4096)
-"""Jobs whose findings are written together."""
+TOGETHER = BatchSizes(max_batch_size=64, max_queue=4096)
+"""Jobs whose assets are read, and whose findings are written, together."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An asset that a job is about, what its contents lack and, of a text, what its file says or why it does not."""
+
+    asset: Asset
+    lacking: Sequence[tuple[Served, Content]]
+    text: bytes | Problem | None
 
 
 @dataclass
@@ -60,9 +69,9 @@ class QuickWork:
         assert job.asset_id is not None
         found = Findings(job)
         try:
-            asset = await asyncio.to_thread(self._catalog.assets.get, job.asset_id)
-            seen = await self._annotate(found, asset) if job.kind == "process" else None
-            await patiently(lambda: self._index(found, asset, seen))
+            stored = await self._reader.submit(job.asset_id)
+            seen = await self._annotate(found, stored.asset) if job.kind == "process" else None
+            await patiently(lambda: self._index(found, stored, seen))
         except Problem as problem:
             # Without its asset there is nothing to do; without its file there is, and it cannot be done.
             gone = problem.code == "not_found" and not await self._is_there(job.asset_id)
@@ -94,24 +103,29 @@ class QuickWork:
         names = [name for name, each in ANNOTATORS.items() if results is None or each.result in results]
         return await self.image.annotate(data, names)
 
-    async def _index(self, found: Findings, asset: Asset, seen: schemas.Annotation | None) -> None:
+    async def _index(self, found: Findings, stored: Stored, seen: schemas.Annotation | None) -> None:
         # Of one that was ready, too: where this fails, the asset is to say so.
         found.stages["index"] = "running"
+        if isinstance(stored.text, bytes):
+            found.body = decode_text(stored.text)
+        elif stored.text is not None:
+            raise stored.text
         embedding = seen.results["cross_modal_embedding"].embedding if seen else None
-        lacking = await asyncio.to_thread(self.embedding.lacking, asset.id)
-        found.vectors = []
-        for target, content in lacking:
-            if content.modality in PARTED:
-                continue
-            if content.modality == "image" and embedding is not None and self._is_configured(target):
-                vector = np.asarray(embedding, np.float32)
-            else:
-                vector = await self.embedding.vector(target, content)
-            found.vectors.append((key_of(content), vector, target.revision))
-        if asset.kind == "text":
-            data = await asyncio.to_thread(self.embedding.places.files.read, asset.file)
-            found.body = decode_text(data)
+        known = None if embedding is None else np.asarray(embedding, np.float32)
+        lacking = [each for each in stored.lacking if each[1].modality not in PARTED]
+        vectors = await asyncio.gather(*(self._vector(stored, known, *each) for each in lacking))
+        found.vectors = [
+            (key_of(content), vector, target.revision)
+            for (target, content), vector in zip(lacking, vectors, strict=True)
+        ]
         found.stages["index"] = "ready"
+
+    async def _vector(self, stored: Stored, known: Floats | None, target: Served, content: Content) -> Floats:
+        if content.modality == "image" and known is not None and self._is_configured(target):
+            return known
+        if content.file == stored.asset.file and isinstance(stored.text, bytes):
+            return await self.embedding.embed(target, content.modality, stored.text)
+        return await self.embedding.vector(target, content)
 
     async def _is_there(self, asset_id: str) -> bool:
         return bool(await asyncio.to_thread(self._catalog.assets.get_many, [asset_id]))
@@ -121,6 +135,30 @@ class QuickWork:
         return target == self.embedding.configured.get(target.task)
 
     @cached_property
+    def _reader(self) -> Batcher[str, Stored]:
+        """Reads what jobs are about while others are worked on."""
+        return Batcher(self._read, TOGETHER)
+
+    def _read(self, asset_ids: Sequence[str]) -> list[Stored | Exception]:
+        assets = self._catalog.assets.get_many(asset_ids)
+        lacking: dict[str, list[tuple[Served, Content]]] = defaultdict(list)
+        for target, content in self.embedding.lacking(*asset_ids):
+            lacking[content.asset_id].append((target, content))
+        return [
+            Stored(assets[id], lacking[id], self._text_of(assets[id])) if id in assets
+            else Problem("not_found", f"there is no asset {id}")
+            for id in asset_ids
+        ]  # fmt: skip
+
+    def _text_of(self, asset: Asset) -> bytes | Problem | None:
+        if asset.kind != "text":
+            return None
+        try:
+            return self.embedding.places.files.read(asset.file)
+        except Problem as problem:
+            return problem
+
+    @cached_property
     def _desk(self) -> asyncio.Semaphore:
         return asyncio.Semaphore(PICTURES)
 
@@ -128,7 +166,7 @@ class QuickWork:
     def _pen(self) -> Batcher[Findings, None]:
         """Writes what is ready while the rest is worked on; of a group that cannot be written only what is at fault
         fails."""
-        return Batcher(self._write, WRITTEN)
+        return Batcher(self._write, TOGETHER)
 
     def _write(self, some: Sequence[Findings]) -> list[Exception | None]:
         """The annotations, the vectors and the ends of jobs, a transaction each."""

@@ -7,6 +7,7 @@ lease.
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,13 +15,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_, select, update
 
-from serve_app.catalog.asset_rows import missing
+from serve_app.catalog.asset_rows import lock_assets, missing
 from serve_app.catalog.checks import clean_error, validate_id, validate_limit
 from serve_app.catalog.cursors import decode_cursor, encode_cursor
 from serve_app.catalog.engine import Clock, Database
 from serve_app.catalog.rows import JOB_STATES, Job, JobState, Page, StageName, StageState
 from serve_app.catalog.schema import assets, jobs
-from serve_app.catalog.stages import fail_unfinished, write_stages
+from serve_app.catalog.stages import fail_unfinished, write_stages, write_stages_of_many
 from serve_app.errors import Problem
 
 STAGED = ("process", "index", "process_video", "index_video", "process_shape3d", "index_shape3d")
@@ -211,10 +212,12 @@ class Jobs:
         """
 
         def work(connection: Connection) -> list[Job | LeaseLostError]:
-            outcomes: dict[str, Job | LeaseLostError] = {}
+            now = self._clock()
+            outcomes = _succeed(connection, [one for one in ended if one.error is None], now)
             # In one order, whoever ends which jobs together: they are locked one after the other.
             for one in sorted(ended, key=lambda one: one.job.number):
-                outcomes[one.job.id] = _finish(connection, one, self._clock())
+                if one.error is not None:
+                    outcomes[one.job.id] = _fail(connection, one, now)
             return [outcomes[one.job.id] for one in ended]
 
         return self._database.write(work) if ended else []
@@ -294,20 +297,36 @@ def enqueue_many(connection: Connection, wanted: Sequence[tuple[str, str | None]
     connection.execute(insert(jobs), rows)
 
 
-def _finish(connection: Connection, ended: Ended, now: datetime) -> Job | LeaseLostError:
+def _succeed(connection: Connection, ended: Sequence[Ended], now: datetime) -> dict[str, Job | LeaseLostError]:
+    """By job; as many statements for many as for one."""
+    outcomes: dict[str, Job | LeaseLostError] = {one.job.id: _lost(one.job) for one in ended}
+    if not ended:
+        return outcomes
+    held = select(jobs.c.id).where(or_(*(_held(one.job) for one in ended))).order_by(jobs.c.number).with_for_update()
+    ids = connection.execute(held).scalars().all()
+    values = {"state": "succeeded", "progress": 1.0, "lease_until": None, "finished_at": now}
+    done = update(jobs).where(jobs.c.id.in_(ids)).values(values).returning(jobs)
+    outcomes |= {row.id: _job(row) for row in connection.execute(done)}
+    stages: dict[str, dict[StageName, StageState]] = defaultdict(dict)
+    for one in ended:
+        if one.job.asset_id is not None and not isinstance(outcomes[one.job.id], LeaseLostError):
+            stages[one.job.asset_id] |= one.stages
+    there = lock_assets(connection, stages)
+    write_stages_of_many(connection, {asset_id: each for asset_id, each in stages.items() if asset_id in there})
+    return outcomes
+
+
+def _fail(connection: Connection, ended: Ended, now: datetime) -> Job | LeaseLostError:
     job, message = ended.job, clean_error(ended.error)
-    values: dict[str, Any] = {"state": "succeeded", "progress": 1.0, "lease_until": None, "finished_at": now}
-    if message is not None:
-        values = {"state": "failed", "error": message, "lease_until": None, "finished_at": now}
+    values = {"state": "failed", "error": message, "lease_until": None, "finished_at": now}
     try:
-        done = _update_held(connection, job, values)
+        failed = _update_held(connection, job, values)
     except LeaseLostError as lost:
         return lost
     if ended.stages and job.asset_id is not None:
         write_stages(connection, job.asset_id, ended.stages)
-    if message is not None:
-        _fail_stages(connection, done, message)
-    return done
+    _fail_stages(connection, failed, str(message))
+    return failed
 
 
 def cancel_of_asset(connection: Connection, asset_id: str, now: datetime) -> None:

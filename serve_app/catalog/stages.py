@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, select, update
 
 from serve_app.catalog.rows import AssetState, StageName, StageState
 from serve_app.catalog.schema import assets, stages
+from serve_app.catalog.vector_rows import IDS_A_QUERY, chunks
 
 DECIDING: tuple[StageName, ...] = ("annotate", "index")
 
@@ -36,6 +38,28 @@ def write_stages(
     derived = derive_state(read_states(connection, asset_id))
     connection.execute(update(assets).where(assets.c.id == asset_id).values(state=derived))
     return True
+
+
+def write_stages_of_many(connection: Connection, changes: Mapping[str, Mapping[StageName, StageState]]) -> None:
+    """Like ``write_stages`` for each, without errors, in few statements; the caller has locked the assets."""
+    alike: dict[tuple[StageName, StageState], list[str]] = defaultdict(list)
+    for asset_id, change in changes.items():
+        for step in change.items():
+            alike[step].append(asset_id)
+    for (stage, state), ids in alike.items():
+        for some in chunks(ids, IDS_A_QUERY):
+            here = stages.c.asset_id.in_(some) & (stages.c.stage == stage)
+            connection.execute(update(stages).where(here).values(state=state, error=None))
+    derived: dict[AssetState, list[str]] = defaultdict(list)
+    for some in chunks(list(changes), IDS_A_QUERY):
+        states: dict[str, dict[StageName, StageState]] = defaultdict(dict)
+        for row in connection.execute(select(stages).where(stages.c.asset_id.in_(some))):
+            states[row.asset_id][row.stage] = row.state
+        for asset_id in some:
+            derived[derive_state(states[asset_id])].append(asset_id)
+    for asset_state, ids in derived.items():
+        for some in chunks(ids, IDS_A_QUERY):
+            connection.execute(update(assets).where(assets.c.id.in_(some)).values(state=asset_state))
 
 
 def read_states(connection: Connection, asset_id: str) -> dict[StageName, StageState]:

@@ -211,10 +211,18 @@ class Vectors:
 
     def missing_of_asset(self, asset_id: str, revision: str) -> list[Content]:
         """The contents of an asset that have no vector of ``revision``, in their order."""
+        return self.missing_of_assets([asset_id], revision)
+
+    def missing_of_assets(self, asset_ids: Iterable[str], revision: str) -> list[Content]:
+        """The contents of assets that have no vector of ``revision``, in their order."""
         without = ~exists().where(same_key(), live(revision))
-        query = select(contents).where(contents.c.asset_id == asset_id, without).order_by(contents.c.ordinal)
+        query = select(contents).where(without).order_by(contents.c.ordinal)
+        found: list[Content] = []
         with self._database.read() as connection:
-            return [Content(**row._mapping) for row in connection.execute(query)]
+            for some in chunks(sorted(set(asset_ids)), IDS_A_QUERY):
+                rows = connection.execute(query.where(contents.c.asset_id.in_(some)))
+                found += [Content(**row._mapping) for row in rows]
+        return found
 
 
 @lru_cache(maxsize=256)

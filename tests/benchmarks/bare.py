@@ -8,11 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from serve_app.annotation.faces import load_faces
+from serve_app.annotation.objects import load_detector
 from serve_app.config import load_resources
 from serve_app.models.manifest import load_manifest
 from serve_app.models.sessions import open_session
 from serve_app.models.store import Store, default_home
 from serve_app.retrieval.encoder import ImageTower, TextTower
+from serve_app.retrieval.sentences import SentenceTower
 from tests.benchmarks import samples
 
 Item = TypeVar("Item")
@@ -48,6 +51,40 @@ def texts_per_s(seconds: float, workers: int) -> float:
     """Sentences a second, likewise."""
     tower = text_tower()
     return _loop(samples.sentences(), lambda text: tower.prepare(text).ids, tower.run, seconds, workers)
+
+
+def all_texts_per_s(seconds: float, workers: int) -> float:
+    """Sentences a second through all that a stored text goes through: the text tower, then the sentence encoder."""
+    clip, row = text_tower(), load_manifest().profile("embedded")["text_embedding"]
+    files = Store(default_home()).locate(row)
+    assert row.sentence is not None
+    sentences = SentenceTower(row.sentence, open_session(files["weights"], SIZES.threads), files["tokenizer"])
+
+    def run(batch: list[Any]) -> None:
+        clip.run([ids for ids, _ in batch])
+        sentences.run([windows for _, windows in batch])
+
+    prepare: Callable[[str], Any] = lambda text: (clip.prepare(text).ids, sentences.prepare(text).ids)  # noqa: E731
+    return _loop(samples.sentences(), prepare, run, seconds, workers)
+
+
+def three_of_images_per_s(seconds: float, workers: int) -> float:
+    """Pictures a second through what cannot be switched off: the encoder, the detectors of objects and of faces."""
+    rows, store = load_manifest().profile("embedded"), Store(default_home())
+    objects, faces = (
+        load(rows[task], store.locate(rows[task]), SIZES.threads)
+        for task, load in (("object_detection", load_detector), ("face_detection", load_faces))
+    )
+    clip = image_tower()
+
+    def prepare(data: bytes) -> Any:
+        return clip.prepare(data), objects.prepare(data).tensor, faces.prepare(data).tensor
+
+    def run(batch: list[Any]) -> None:
+        for tower, inputs in zip((clip, objects, faces), zip(*batch, strict=True), strict=True):
+            tower.run(list(inputs))
+
+    return _loop(samples.pictures(), prepare, run, seconds, workers)
 
 
 def _loop(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
@@ -15,6 +16,7 @@ WORDS = (
 )
 
 
+@functools.cache
 def pictures() -> list[bytes]:
     """JPEG files (quality 90) of photographs that ship with scikit-image."""
     files = []

@@ -142,7 +142,7 @@ def test_a_broken_one_is_undecodable_and_leaves_no_file(world: World, block: byt
 
 
 def test_what_takes_too_long_is_a_matter_for_a_job(world: World, block: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs.shape3d, "REQUEST_S", 0.2)
+    monkeypatch.setattr(graphs.shape3d, "REQUEST_S", 0.02)
     with pytest.raises(Problem) as caught:
         annotate(world, block)
     assert caught.value.code == "deadline"
