@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from serve_app.annotation.faces import load_faces
 from serve_app.annotation.objects import load_detector
 from serve_app.config import load_resources
-from serve_app.models.manifest import load_manifest
+from serve_app.models.manifest import Model, load_manifest
+from serve_app.models.pull import convert_shipped
 from serve_app.models.sessions import open_session
 from serve_app.models.store import Store, default_home
 from serve_app.retrieval.encoder import ImageTower, TextTower
@@ -23,22 +24,33 @@ SIZES = load_resources().cpu.deployments["clip_encoder"]
 BATCH = SIZES.max_batch_size or 16
 
 
+def encoder() -> Model:
+    """The embedded encoder, which the service under test serves too."""
+    return load_manifest().profile("embedded")["cross_modal_embedding"]
+
+
 def encoder_files() -> dict[str, Path]:
-    """The files of the embedded encoder, which the service under test serves too."""
-    return Store(default_home()).locate(load_manifest().profile("embedded")["cross_modal_embedding"])
+    return Store(default_home()).locate(encoder())
 
 
-def image_tower() -> ImageTower:
-    spec = load_manifest().profile("embedded")["cross_modal_embedding"].clip
-    assert spec is not None
-    return ImageTower(spec, open_session(encoder_files()["image"], SIZES.threads))
+def _files(row: Model, home: Path | None) -> dict[str, Path]:
+    """Not checked: a benchmark's weights are not those that the manifest has the hash of."""
+    return {logical: Store(home or default_home()).path(row, logical) for logical in row.files}
 
 
-def text_tower() -> TextTower:
-    spec = load_manifest().profile("embedded")["cross_modal_embedding"].clip
-    assert spec is not None
-    files = encoder_files()
-    return TextTower(spec, open_session(files["text"], SIZES.threads), files["tokenizer"])
+def image_tower(row: Model | None = None, home: Path | None = None) -> ImageTower:
+    """The embedded one, or one whose weights are in a benchmark's ``home``."""
+    row = row or encoder()
+    assert row.clip is not None
+    files = _files(row, home)
+    return ImageTower(row.clip, open_session(files["image"], SIZES.threads))
+
+
+def text_tower(row: Model | None = None, home: Path | None = None) -> TextTower:
+    row = row or encoder()
+    assert row.clip is not None
+    files = _files(row, home)
+    return TextTower(row.clip, open_session(files["text"], SIZES.threads), files["tokenizer"])
 
 
 def images_per_s(seconds: float, workers: int) -> float:
@@ -47,16 +59,18 @@ def images_per_s(seconds: float, workers: int) -> float:
     return _loop(samples.pictures(), tower.prepare, tower.run, seconds, workers)
 
 
-def texts_per_s(seconds: float, workers: int) -> float:
+def texts_per_s(seconds: float, workers: int, row: Model | None = None, home: Path | None = None) -> float:
     """Sentences a second, likewise."""
-    tower = text_tower()
+    tower = text_tower(row, home)
     return _loop(samples.sentences(), lambda text: tower.prepare(text).ids, tower.run, seconds, workers)
 
 
 def all_texts_per_s(seconds: float, workers: int) -> float:
     """Sentences a second through all that a stored text goes through: the text tower, then the sentence encoder."""
     clip, row = text_tower(), load_manifest().profile("embedded")["text_embedding"]
-    files = Store(default_home()).locate(row)
+    store = Store(default_home())
+    convert_shipped(store, row)
+    files = store.locate(row)
     assert row.sentence is not None
     sentences = SentenceTower(row.sentence, open_session(files["weights"], SIZES.threads), files["tokenizer"])
 
@@ -68,14 +82,14 @@ def all_texts_per_s(seconds: float, workers: int) -> float:
     return _loop(samples.sentences(), prepare, run, seconds, workers)
 
 
-def three_of_images_per_s(seconds: float, workers: int) -> float:
+def three_of_images_per_s(seconds: float, workers: int, row: Model | None = None, home: Path | None = None) -> float:
     """Pictures a second through what cannot be switched off: the encoder, the detectors of objects and of faces."""
     rows, store = load_manifest().profile("embedded"), Store(default_home())
     objects, faces = (
         load(rows[task], store.locate(rows[task]), SIZES.threads)
         for task, load in (("object_detection", load_detector), ("face_detection", load_faces))
     )
-    clip = image_tower()
+    clip = image_tower(row, home)
 
     def prepare(data: bytes) -> Any:
         return clip.prepare(data), objects.prepare(data).tensor, faces.prepare(data).tensor

@@ -11,6 +11,7 @@ import hashlib
 import shutil
 from functools import cache
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 
+from serve_app.models.convert import export_clip
 from serve_app.models.manifest import Model, load_manifest
 from serve_app.models.store import Store
+from serve_app.models.vocabulary import from_open_clip
 from tests.benchmarks import bare
 from tests.benchmarks.report import ROOT
 from tests.cluster.conftest import Service
@@ -52,16 +55,33 @@ def install(running: Service, chosen: dict[str, NDArray[np.float32]] | None = No
 
     ``chosen`` says what the text tower answers for some of ``texts``, after as much work as for any other.
     """
-    row, store = model(), Store(running.home)
-    files = {logical: store.path(row, logical) for logical in row.files}
-    store.folder(row).mkdir(parents=True)
-    files["checkpoint"].write_bytes(CHECKPOINT)
-    _expect_checkpoint(running, row)
+    row, files = model(), _made_room(running)
     embedded = bare.encoder_files()
     shutil.copy(embedded["tokenizer"], files["tokenizer"])
     assert row.clip is not None
     onnx.save(_answering(_widened(onnx.load(embedded["text"]), row.clip.dim), chosen or {}), files["text"])
     onnx.save(_means(row.clip.image_size, row.clip.dim), files["image"])
+
+
+def install_untrained(running: Service) -> None:
+    """Likewise, but the real towers of that encoder, with random weights: they cost what the trained ones cost."""
+    import open_clip
+
+    row = model()
+    _made_room(running)
+    assert row.clip is not None
+    untrained = open_clip.create_model(row.clip.architecture, pretrained=None)
+    export_clip(untrained.eval(), from_open_clip(row.clip.context_length), Store(running.home).folder(row))
+
+
+def _made_room(running: Service) -> dict[str, Path]:
+    """Where the files of the encoder belong; the checkpoint is there."""
+    row, store = model(), Store(running.home)
+    files = {logical: store.path(row, logical) for logical in row.files}
+    store.folder(row).mkdir(parents=True)
+    files["checkpoint"].write_bytes(CHECKPOINT)
+    _expect_checkpoint(running, row)
+    return files
 
 
 def _expect_checkpoint(running: Service, row: Model) -> None:

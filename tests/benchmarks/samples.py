@@ -27,6 +27,7 @@ def pictures() -> list[bytes]:
     return files
 
 
+@functools.cache
 def sentences(count: int = 256, words: int = 8) -> list[str]:
     """Seeded sentences of ``words`` words, nearly all different."""
     random = np.random.default_rng(7)
