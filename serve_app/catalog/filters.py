@@ -63,7 +63,7 @@ class Term:
         """For the term ``created``, after and before when, exclusively, in POSIX seconds (None: whenever)."""
         return (self.after, self.before) if self.name == CREATED else None
 
-    def condition(self, one_by_one: bool = False) -> ColumnElement[bool]:
+    def condition(self, one_by_one: bool) -> ColumnElement[bool]:
         """The condition on ``assets``: that they are among those tagged, or ``one_by_one`` that each has the tag.
 
         What the client wrote becomes bound parameters, never SQL.
@@ -119,8 +119,8 @@ class Filter:
     terms: tuple[Term, ...] = ()
 
     def condition(self) -> ColumnElement[bool]:
-        """For all assets that fit: each term's are gathered."""
-        return and_(true(), *(term.condition() for term in self.terms))
+        """For assets that a query has already found: each is looked at, however many others fit."""
+        return and_(true(), *(term.condition(one_by_one=True) for term in self.terms))
 
     def first_page(self, connection: Connection) -> ColumnElement[bool]:
         """The same for the first few that fit, in whatever order.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +55,18 @@ def face(seed: int) -> NewFace:
 
 def add_person(catalog: Catalog, name: str, *seeds: int) -> Person:
     return catalog.people.add(name, [face(seed) for seed in seeds], FACE_MODEL)[0]
+
+
+def steps_of(catalog: Catalog, asked: Callable[[], object]) -> int:
+    """How many tens of steps of SQLite's machine it takes."""
+    with closing(catalog.vectors._database.engine.raw_connection()) as connection:
+        sqlite, taken = connection.driver_connection, []
+        assert isinstance(sqlite, sqlite3.Connection)
+        sqlite.set_progress_handler(lambda: taken.append(1), 10)
+    asked()
+    before = len(taken)
+    asked()
+    return len(taken) - before
 
 
 @dataclass(frozen=True)

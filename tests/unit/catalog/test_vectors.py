@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
-from catalog_samples import REVISION, Change, log, picture, posted, rows_of, sha, vector
+from catalog_samples import REVISION, Change, log, picture, posted, rows_of, sha, steps_of, vector
 
 from serve_app.catalog import Catalog, Tag, parse_filter
 from serve_app.catalog.vector_rows import Key, pack, shard_key
@@ -221,6 +224,21 @@ def test_a_filter_selects_the_latest_id_that_fits(catalog: Catalog) -> None:
     assert catalog.vectors.latest_ids([vid]) == {vid: "newer"}
     assert catalog.vectors.latest_ids([vid], dogs) == {vid: "older"}
     assert catalog.vectors.latest_ids([vid], people) == {}
+
+
+def test_naming_a_few_costs_the_same_however_many_fit_the_filter(tmp_path: Path) -> None:
+    steps = {}
+    for count in (50, 500):
+        catalog = Catalog.open(f"sqlite:///{tmp_path / str(count)}.db")
+        news = [posted(f"a{n}", data=str(n)) for n in range(count)]
+        catalog.contents.add_many([(each, vector(n)) for n, each in enumerate(news)], REVISION)
+        for each in news:
+            catalog.annotations.put(each.asset_id, "object_detection", {}, [Tag("object", "dog", 0.9)])
+        few = [change.vid for change in log(catalog)[:10]]
+        asked = partial(catalog.vectors.latest_ids, few, parse_filter("object:dog"))
+        assert sorted(asked().values()) == [f"a{n}" for n in range(10)]
+        steps[count] = steps_of(catalog, asked)
+    assert steps[500] < 1.5 * steps[50]
 
 
 def test_many_ids_are_looked_up_at_once(catalog: Catalog) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
-from catalog_samples import REVISION, picture, posted, vector
+from catalog_samples import REVISION, picture, posted, steps_of, vector
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -65,18 +63,12 @@ def test_the_assets_that_say_nothing_of_it_cost_nothing(tmp_path: Path) -> None:
 
 
 def _steps(catalog: Catalog, others: int) -> int:
-    """Of SQLite's machine, in hundreds, for a search that one of many pictures answers."""
+    """For a search that one of many pictures answers."""
     news = [picture(f"o{n}", data=f"o{n}") for n in range(others)]
     catalog.assets.add_many([Addition(each) for each in (picture("a", description="red house"), *news)])
-    with closing(catalog.words._database.engine.raw_connection()) as connection:
-        sqlite, taken = connection.driver_connection, []
-        assert isinstance(sqlite, sqlite3.Connection)
-        sqlite.set_progress_handler(lambda: taken.append(1), 10)
     asked = partial(catalog.words.saying_all, "red house", {"image": 5}, filter=parse_filter("owner:anna"))
     assert asked() == {"image": ["a"]}
-    before = len(taken)
-    asked()
-    return len(taken) - before
+    return steps_of(catalog, asked)
 
 
 def test_printed_words_captions_and_texts_are_found_until_they_go(filled: Catalog) -> None:
