@@ -7,7 +7,7 @@ vectors rank anew; so a compressing kind needs more candidates and loses little.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -157,8 +157,11 @@ class Ann:
             return False
         return bool(mask[rows[rows >= 0]].all())
 
-    def tune(self, blocks: Blocks, alive: Mask) -> None:
-        """Find the least effort that reaches the goal for each share, on stored rows that look for the others."""
+    def tune(self, blocks: Blocks, alive: Mask, asked: Floats | None = None) -> None:
+        """Find the least effort that reaches the goal for each share: on stored rows that look for the others, and on
+        what was ``asked`` [Q, D], as far as there is any. Texts lie apart from pictures, so that what they look for is
+        spread over more lists than what a picture looks for.
+        """
         count = self.count
         random = np.random.default_rng(count)
         living = np.flatnonzero(alive[:count])
@@ -171,8 +174,10 @@ class Ann:
             mask[asking] = False
             if np.count_nonzero(mask) < 20 * _TUNED_K:
                 break
-            task = _Task(blocks, queries, mask, share)
-            efforts.append(self._least(task, efforts[-1] if efforts else Effort(share, 0, 0)))
+            tasks = [_Task(blocks, queries, mask, share)]
+            if asked is not None and len(asked):
+                tasks.append(_Task(blocks, asked, mask, share))
+            efforts.append(self._least(tasks, efforts[-1] if efforts else Effort(share, 0, 0)))
             if efforts[-1].recall < GOAL:
                 log.warning(
                     "index %s: recall@10 is %.3f at best where %g match", self.factory, efforts[-1].recall, share
@@ -180,16 +185,20 @@ class Ann:
         self.efforts = tuple(efforts)
         log.info("index %s of %d vectors is tuned: %s", self.factory, count, efforts)
 
-    def _least(self, task: _Task, least: Effort) -> Effort:
+    def _least(self, tasks: Sequence[_Task], least: Effort) -> Effort:
         """The smallest depth that reaches the goal, then the fewest candidates that do; neither below ``least``."""
+
+        def measure(depth: int, widen: int) -> Effort:
+            return min((task.measure(self, depth, widen) for task in tasks), key=lambda effort: effort.recall)
+
         widths = [widen for widen in self._widths() if widen >= least.widen]
         tried: list[Effort] = []
         for depth in (depth for depth in self._depths() if depth >= least.depth):
-            tried.append(task.measure(self, depth, widths[-1]))
+            tried.append(measure(depth, widths[-1]))
             if tried[-1].recall >= GOAL:
                 break
         top = max(tried, key=lambda effort: effort.recall)
-        narrower = (task.measure(self, top.depth, widen) for widen in widths[:-1])
+        narrower = (measure(top.depth, widen) for widen in widths[:-1])
         return next((effort for effort in narrower if effort.recall >= min(GOAL, top.recall)), top)
 
     def _depths(self) -> Iterator[int]:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -182,11 +182,8 @@ class Holder:
         shard = self.shards.get(query.revision)
         if shard is None or shard.seq != seq:
             return
-        k = min(query.k, 10)
-        truth = shard.search([replace(query, k=k, exact=True)])[0]
-        for modality, exact in truth.items():
-            if len(exact.vids):
-                share = len(np.intersect1d(given[modality].vids[:k], exact.vids)) / len(exact.vids)
+        for modality, hits in given.items():
+            if (share := shard.indexes[modality].judge(query, hits)) is not None:
                 self._shares[modality, query.revision].append(share)
 
 

@@ -7,6 +7,7 @@ FAISS may lag behind: rows that it does not have yet are scanned. One thread own
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from serve_app.retrieval.ann import Ann, least_rows
 from serve_app.retrieval.attributes import Attributes, Entries
 from serve_app.retrieval.columns import Column, RowNumbers
 from serve_app.retrieval.exact import Blocks, Mask, best, scan
-from serve_app.retrieval.hits import NO_HITS, Floats, Hits, Ids
+from serve_app.retrieval.hits import NO_HITS, Floats, Hits, Ids, Query
 from serve_app.retrieval.rebuild import Rebuild
 
 Kinds = Sequence[tuple[int, str]]
@@ -44,6 +45,12 @@ _DEAD = 0.2
 _FEW_DEAD = 1000
 _GROWN = 4
 """An index is trained anew once it holds so many times what it was trained on."""
+_ASKED = 100
+"""Of the queries that FAISS answered, so many are kept to be tuned for."""
+_TRUE = 0.99
+"""Recall@10 of these below which they are."""
+_ENOUGH = 50
+"""Judged answers before that is decided; twice as many after each time, since more may not be possible."""
 _PATIENCE = 1.5
 """After a failure it is tried again when there are so many times the vectors."""
 
@@ -68,6 +75,9 @@ class VectorIndex:
         self._numbers = RowNumbers()
         self._living = 0
         self.trained = 0
+        self._asked: deque[Floats] = deque(maxlen=_ASKED)
+        self._shares: deque[float] = deque(maxlen=_ASKED)
+        self._judged, self._enough = 0, _ENOUGH
         self._not_before = 0
         self._rebuild: Rebuild | None = None
 
@@ -173,6 +183,20 @@ class VectorIndex:
             ]
         return found
 
+    def judge(self, query: Query, given: Hits) -> float | None:
+        """The share of the exact ten best that an answer has; None where nothing matches."""
+        mask = self.mask(query.filter, query.sentences, query.without_owner)
+        k = min(query.k, 10)
+        (exact,) = self.search(query.vector[None], k, mask, exact=True)
+        if not len(exact.vids):
+            return None
+        share = len(np.intersect1d(given.vids[:k], exact.vids)) / len(exact.vids)
+        if self.ann is not None and (self._living if mask is None else np.count_nonzero(mask)) >= EXACT_BELOW:
+            self._asked.append(query.vector)
+            self._shares.append(share)
+            self._judged += 1
+        return share
+
     def feed(self) -> bool:
         """Let FAISS have some of the rows that it lacks; whether there were enough of them."""
         ann = self.ann
@@ -188,19 +212,23 @@ class VectorIndex:
         rows, dead = len(self._alive), len(self._alive) - self._living
         compact = dead > max(_FEW_DEAD, _DEAD * rows)
         factory = self._wanted()
-        base = None
+        base, retuned = None, False
         if not compact:
             tail = self.blocks.count - self.ann.count if self.ann else 0
             outgrown = self.factory != factory and (self.ann is None or self._living > self.trained)
             if self._living < self._not_before or self._living < 1:
                 return None
             if not outgrown and not (self.ann and self._living > _GROWN * self.trained):
-                if tail < _LONG_TAIL:
+                retuned = tail < _LONG_TAIL
+                if retuned and not self._is_untrue():
                     return None
                 base, factory = self.ann, self.factory
         elif self._living < self._not_before:
             factory = "Flat"
-        self._rebuild = Rebuild(self.blocks, self.alive.copy(), factory, base=base, compact=compact, gpu=self.gpu)
+        asked = np.stack(self._asked) if self._asked and (retuned or base is None) else None
+        self._rebuild = Rebuild(
+            self.blocks, self.alive.copy(), factory, base=base, compact=compact, asked=asked, gpu=self.gpu
+        )
         # What is copied, and what is read by another thread, must not change meanwhile.
         self.held = base is not None
         return self._rebuild
@@ -211,6 +239,9 @@ class VectorIndex:
             raise ValueError("not the rebuild that was planned last")
         self._rebuild = None
         self.held = False
+        if made.ann is not None and (made.base is None or made.asked is not None):
+            self._shares.clear()
+            self._judged, self._enough = 0, 2 * self._enough if made.base else _ENOUGH
         if made.failed:
             self._not_before = int(_PATIENCE * self._living) + 1
             return
@@ -229,6 +260,9 @@ class VectorIndex:
             raise ValueError("the parts of a snapshot differ in length")
         self.attributes, self.ann, self.trained = attributes, ann, trained
         self._load(vids, seqs, alive)
+
+    def _is_untrue(self) -> bool:
+        return self.ann is not None and self._judged >= self._enough and float(np.mean(self._shares)) < _TRUE
 
     def _wanted(self) -> str:
         """The kind for this size; ``Flat`` as long as there is too little to train it."""

@@ -1,4 +1,4 @@
-"""What a background thread makes for an index: a FAISS index, or all rows anew without the dead ones.
+"""What a background thread makes for an index: a FAISS index, all rows anew without the dead ones, or other efforts.
 
 It reads what never changes: the blocks up to a row, and a copy of which rows live. The thread that owns the index swaps
 in what came of it, and adds what came meanwhile.
@@ -14,7 +14,7 @@ import numpy as np
 
 from serve_app.retrieval.ann import Ann
 from serve_app.retrieval.exact import Blocks, Mask
-from serve_app.retrieval.hits import Ids
+from serve_app.retrieval.hits import Floats, Ids
 
 log = logging.getLogger("mediaverse")
 
@@ -28,8 +28,10 @@ class Rebuild:
 
     def __init__(
         self, blocks: Blocks, alive: Mask, factory: str, *, base: Ann | None = None, compact: bool = False,
-        gpu: bool = False,
+        asked: Floats | None = None, gpu: bool = False,
     ) -> None:  # fmt: skip
+        """Without ``base`` a new FAISS index; with it the same one with the rows that it lacks, or, where there is
+        something ``asked`` [Q, D], as it is but tuned for that."""
         self.source = blocks
         self.count = len(alive)
         self.factory = factory
@@ -41,6 +43,7 @@ class Rebuild:
         self.failed = False
         self.done = False
         self.base = base
+        self.asked = asked
         self._alive, self._gpu = alive, gpu
 
     def run(self) -> None:
@@ -73,12 +76,17 @@ class Rebuild:
 
     def _build(self) -> Ann:
         alive = self._alive if self.kept is None else np.ones(len(self.kept), np.bool_)
+        if self.base is not None and self.asked is not None:
+            # The same index, which nobody adds to before this is adopted.
+            made = Ann(self.base.factory, self.base.index, gpu=self._gpu)
+            made.tune(self.blocks, alive, self.asked)
+            return made
         if self.base is not None:
             base = self.base
             made = Ann(base.factory, faiss.clone_index(base.index), base.efforts, self._gpu)
         else:
             made = Ann.train(self.factory, self.blocks, len(alive), self._gpu)
-            made.tune(self.blocks, alive)
+            made.tune(self.blocks, alive, self.asked)
         while (stop := self.blocks.count) - made.count > _NEAR:
             made.extend(self.blocks, stop, _CHUNK)
         return made

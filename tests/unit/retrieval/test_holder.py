@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from serve_app.catalog.rows import Served, State
@@ -5,7 +6,7 @@ from serve_app.errors import Problem
 from serve_app.retrieval import holder as holders
 from serve_app.retrieval.hits import Hits, Query
 from serve_app.retrieval.holder import Holder, Slice
-from tests.unit.retrieval.fake_log import DIM, FakeLog, clustered
+from tests.unit.retrieval.fake_log import DIM, FakeLog, clustered, unit
 
 
 class Log:
@@ -100,6 +101,36 @@ def test_recall_tells_when_answers_are_wrong(monkeypatch):
     holder._samples[-1] = (query, {"image": Hits(true.vids[:4], true.scores[:4])}, shard.seq)
     look_after(holder)
     assert holder.recall() == {("image", "clip@1"): pytest.approx(0.4)}
+
+
+def test_what_is_asked_otherwise_than_what_is_stored_is_tuned_for(monkeypatch):
+    """Texts lie apart from pictures: the lists that stored pictures need are not those that texts need."""
+    monkeypatch.setattr(holders, "EVERY", 1)
+    monkeypatch.setattr("serve_app.retrieval.index.EXACT_BELOW", 10)
+    holder = Holder(Log("clip@1", count=6000), Slice(kinds={"image": ((0, "IVF64,Flat"),)}))
+    holder.open_served("", DIM)
+    look_after(holder)
+    texts = unit(220, 9)
+    before = recall(holder, texts[:30])
+    for some in (texts[:30], texts[30:60]):
+        recall(holder, some)
+        look_after(holder, 40)
+    after = recall(holder, texts[160:])
+    assert before < 0.97
+    assert after > 0.985
+    assert recall(holder, clustered(50, 4)) > 0.985
+    depth = holder.shards["clip@1"].indexes["image"].ann.efforts[0].depth
+    for first in range(0, 150, 30):
+        recall(holder, texts[first : first + 30])
+        look_after(holder, 40)
+    assert holder.shards["clip@1"].indexes["image"].ann.efforts[0].depth == depth, "what is true is left alone"
+
+
+def recall(holder, texts):
+    """Of the ten nearest of the 6000, by plain products."""
+    truth = np.argsort(-texts @ clustered(6000).T, axis=1)[:, :10]
+    found = [holder.search([Query(text, 10, "clip@1", ("image",))])[0]["image"].vids for text in texts]
+    return np.mean([len(np.intersect1d(*each)) / 10 for each in zip(found, truth, strict=True)])
 
 
 def test_a_snapshot_is_written_in_time_and_at_the_end_and_read_at_the_start(tmp_path, monkeypatch):
