@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,10 @@ from serve_app.retrieval.hits import Floats
 
 ENCODER = "cross_modal_embedding"
 SENTENCES = "text_embedding"
+KEPT = 1024
+"""Of the texts that were searched for last, so many keep their vectors, of 2 to 4 KB each."""
+KEPT_CHARACTERS = 1000
+"""Longer ones are not kept."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,24 @@ class Embedding:
             self._texts[target] = together(handle.encode_texts, *model)
         answer: dict[str, Any] = await gathered(self._texts[target], text, timeout_s)
         return answer
+
+    async def embed_query(self, target: Served, text: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+        """Like ``embed_text`` for what is searched for: many ask the same, and each page of an answer does."""
+        key, recent = (target, text), self._recent
+        if key in recent:
+            recent.move_to_end(key)
+            return recent[key]
+        answer = await self.embed_text(target, text, timeout_s)
+        if len(text) <= KEPT_CHARACTERS:
+            recent[key] = answer
+            if len(recent) > KEPT:
+                recent.popitem(last=False)
+        return answer
+
+    @cached_property
+    def _recent(self) -> OrderedDict[tuple[Served, str], dict[str, Any]]:
+        """The last to be asked, in that order."""
+        return OrderedDict()
 
     @cached_property
     def _texts(self) -> dict[Served, Gatherer[Any, Any]]:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +37,8 @@ log = logging.getLogger("mediaverse")
 CLIP = "cross_modal_embedding"
 SENTENCES = "text_embedding"
 """Serves texts to texts alone, where CLIP is weakest; may be absent."""
+Embed = Callable[..., Awaitable[dict[str, Any]]]
+"""``embed_query``, or ``embed_text`` for what is not searched for but stored."""
 DOWN = ("unavailable", "overloaded", "deadline")
 """Faults of the sentence encoder for which CLIP steps in: texts have its vectors too."""
 
@@ -61,7 +63,7 @@ class RetrievalGraph:
 
         async def encode() -> tuple[State, list[Leg], bool]:
             state = await self.all_shards.state()
-            return state, *await self._legs(query.text, asked.modalities, state)
+            return state, *await self._legs(self.embedding.embed_query, query.text, asked.modalities, state)
 
         # Words need no vector, so they are looked for meanwhile.
         told, (state, legs, truncated) = await asyncio.gather(
@@ -106,7 +108,7 @@ class RetrievalGraph:
         if info is not None:
             vectors = {_clip(state).revision: await self.embedding.embed(_clip(state), type, data)}
         else:
-            legs, _ = await self._legs(decode_text(data), MODALITIES, state)
+            legs, _ = await self._legs(self.embedding.embed_text, decode_text(data), MODALITIES, state)
             vectors = {leg.revision: np.asarray(leg.vector) for leg in legs}
         owed = self._owed(type, vectors, state)
         # Finished even when the client leaves meanwhile, so that no file stays without its row.
@@ -125,7 +127,7 @@ class RetrievalGraph:
             vector = await self.embedding.embed(_clip(state), type, data)
             legs: Sequence[Leg] = [Leg(vector, _clip(state).revision, LEGACY)]
         else:
-            legs, _ = await self._legs(decode_text(data), LEGACY, state)
+            legs, _ = await self._legs(self.embedding.embed_query, decode_text(data), LEGACY, state)
         answer = await self._search(asked, legs, Told(), state)
         rankings = {modality: shown(modality, answer.page[modality]) for modality in LEGACY}
         return {
@@ -140,7 +142,7 @@ class RetrievalGraph:
     async def _told(self, asked: Asked) -> Told:
         return await asyncio.to_thread(tell, self.all_shards, asked) if asked.filter else Told()
 
-    async def _legs(self, text: str, modalities: Sequence[str], state: State) -> tuple[list[Leg], bool]:
+    async def _legs(self, embed: Embed, text: str, modalities: Sequence[str], state: State) -> tuple[list[Leg], bool]:
         """The vectors of a text, and whether it was cut: by the sentence encoder for texts, by CLIP for all else.
 
         CLIP is for texts too where the sentence encoder is down, or where what is served is not the one that runs here.
@@ -150,19 +152,19 @@ class RetrievalGraph:
         to_texts = tuple(name for name in modalities if name == "text" and runs)
         others = tuple(name for name in modalities if name not in to_texts)
         by_clip, by_sentences = await asyncio.gather(
-            self.embedding.embed_text(clip, text) if others else _nothing(),
-            self._by_sentences(sentence, text) if sentence and to_texts else _nothing(),
+            embed(clip, text) if others else _nothing(),
+            self._by_sentences(embed, sentence, text) if sentence and to_texts else _nothing(),
         )  # fmt: skip
         if to_texts and by_sentences is None:
-            others, by_clip = tuple(modalities), by_clip or await self.embedding.embed_text(clip, text)
+            others, by_clip = tuple(modalities), by_clip or await embed(clip, text)
         served = [(by_clip, clip, others), (by_sentences, sentence, to_texts)]
         legs = [Leg(answer["vector"], who.revision, names) for answer, who, names in served if answer and who]
         return legs, any(answer["truncated"] for answer, _, _ in served if answer)
 
-    async def _by_sentences(self, sentence: Served, text: str) -> dict[str, Any] | None:
+    async def _by_sentences(self, embed: Embed, sentence: Served, text: str) -> dict[str, Any] | None:
         """None where the sentence encoder is down, or does not answer while a search would still wait for it."""
         try:
-            return await self.embedding.embed_text(sentence, text, self.deadline_s)
+            return await embed(sentence, text, self.deadline_s)
         except Problem as problem:
             if problem.code not in DOWN:
                 raise

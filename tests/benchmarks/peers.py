@@ -1,7 +1,7 @@
 """Filtered search against peers: the single-process reference design, and the back end of clip-retrieval.
 
 Every side gets the same vectors and the same queries and answers through HTTP. Peers are given a query's vector; ours
-is given a text and runs its encoder, which answers with that vector.
+is given a text, whose vector its encoder made when the text was asked first and the service has kept since.
 """
 
 from __future__ import annotations

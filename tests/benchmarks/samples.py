@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
+from graphs.embedding import KEPT
+
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "page", "rocket")
 WORDS = (
     "a red blue green large small old new photo drawing page of text about sea with cat dog cup rocket horse house",
@@ -32,3 +34,8 @@ def sentences(count: int = 256, words: int = 8) -> list[str]:
     """Seeded sentences of ``words`` words, nearly all different."""
     random = np.random.default_rng(7)
     return [" ".join(random.choice(" ".join(WORDS).split(), words)) for _ in range(count)]
+
+
+def many() -> list[str]:
+    """More sentences than the service keeps vectors of, so that in turn each has to be encoded."""
+    return sentences(2 * KEPT)

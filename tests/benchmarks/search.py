@@ -62,7 +62,7 @@ def _through_http(path: Path, count: int, seconds: float) -> dict[str, Any]:
         "catalog": f"sqlite:///{path}",
         "models": {"cross_modal_embedding": encoder512.NAME},
     }
-    requests = [load.post_json("/v1/search", {"text": text, "modalities": ["image"]}) for text in samples.sentences()]
+    requests = [load.post_json("/v1/search", {"text": text, "modalities": ["image"]}) for text in samples.many()]
     with service("python", args, start=False) as running:
         encoder512.install(running)
         begun = time.monotonic()

@@ -60,7 +60,7 @@ def _requests(kind: str) -> list[bytes]:
     if kind == "images":
         return [load.post_file("/v1/annotate/image?annotators=embedding", data) for data in samples.pictures()]
     if kind == "texts":
-        return [load.post_json("/v1/search", {"text": text}) for text in samples.sentences()]
+        return [load.post_json("/v1/search", {"text": text}) for text in samples.many()]
     return [load.get("/health/live")]
 
 

@@ -23,10 +23,12 @@ DOWN = [
 
 
 def texts(world: World) -> str:
-    """t0 and t1 lie one way round by CLIP and the other by sentences; a picture lies at .4 by CLIP."""
+    """t0 and t1 lie one way round by CLIP and the other by sentences; a picture lies at .4 by CLIP. Two queries are the
+    same to both."""
     revision = world.serve_sentences()
-    world.choose("query", [1])
-    world.sentences.target.chosen["query"] = unit([1], TEXT_DIM)
+    for query in ("query", "another"):
+        world.choose(query, [1])
+        world.sentences.target.chosen[query] = unit([1], TEXT_DIM)
     for number, (by_clip, by_sentences) in enumerate([(0.9, 0.2), (0.3, 0.8)]):
         new = NewContent(f"t{number}", "anna", "text", "text/plain", f"{number}" * 64, 3, f"aa/{number}")
         other = {revision: unit(cosine(by_sentences), TEXT_DIM)}
@@ -54,16 +56,17 @@ def test_texts_are_found_by_clip_meanwhile(two_shards: World, fault: BaseExcepti
     texts(two_shards)
     assert found(two_shards, "query") == ["t1", "t0"]
     two_shards.sentences.fault = fault
-    answer = search(two_shards, "query")
+    assert found(two_shards, "query") == ["t1", "t0"], "whose vector is kept"
+    answer = search(two_shards, "another")
     assert answer.text is not None
     assert answer.image is not None
     assert (answer.text.contents, answer.image.contents) == (["t0", "t1"], ["anna/p"])
     assert answer.text.scores == pytest.approx([0.9, 0.3], abs=1e-6)
     assert not answer.partial
-    assert found(two_shards, "query", modalities=["text"]) == ["t0", "t1"], "also where CLIP was not asked before"
-    assert retrieve(two_shards, "ben", "query")["text"]["contents"] == ["t0", "t1"]
+    assert found(two_shards, "another", modalities=["text"]) == ["t0", "t1"], "also where CLIP was not asked before"
+    assert retrieve(two_shards, "ben", "another")["text"]["contents"] == ["t0", "t1"]
     two_shards.sentences.fault = None
-    assert found(two_shards, "query") == ["t1", "t0"]
+    assert found(two_shards, "another") == ["t1", "t0"]
 
 
 def test_thresholds_are_those_of_the_encoder_that_stands_in(world: World) -> None:
@@ -72,7 +75,7 @@ def test_thresholds_are_those_of_the_encoder_that_stands_in(world: World) -> Non
     world.retrieval = replace(world.retrieval, thresholds={**world.retrieval.thresholds, **theirs})
     assert found(world, "query", min_score="auto") == ["t1", "t0"]
     world.sentences.fault = DOWN[0]
-    assert found(world, "query", min_score="auto") == ["t0"], "t1 is at .3, and CLIP's own threshold at .6"
+    assert found(world, "another", min_score="auto") == ["t0"], "t1 is at .3, and CLIP's own threshold at .6"
 
 
 def test_what_is_cut_is_told_by_the_encoder_that_stands_in(world: World) -> None:
@@ -101,7 +104,7 @@ def test_what_is_wrong_with_the_text_is_said_and_not_worked_around(world: World)
     world.sentences.fault = Problem("bad_request", "the text has no visible character")
     refused("bad_request", search, world, "query")
     world.sentences.fault = world.encoder.fault = DOWN[0]
-    refused("unavailable", search, world, "query")
+    refused("unavailable", search, world, "another")
 
 
 def test_a_text_is_added_without_its_sentence_vector_and_a_job_makes_it(world: World) -> None:

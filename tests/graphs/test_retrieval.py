@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError
 
-from serve_app.catalog import Tag
+from graphs import embedding
+from serve_app.catalog import Served, Tag
 from serve_app.errors import Problem
 from serve_app.wire import schemas
 from tests.graphs.world import DIM, REVISION, World, png
@@ -327,3 +328,24 @@ def test_a_recipe_travels_without_what_was_opened(world: World) -> None:
     assert copy.catalog.assets.get("x").owner == "anna"
     assert copy.catalog is not world.places.catalog
     copy.catalog.close()
+
+
+def test_the_vectors_of_the_last_queries_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding, "KEPT", 2)
+    monkeypatch.setattr(embedding, "KEPT_CHARACTERS", 5)
+
+    def encoded(*texts: str) -> list[str]:
+        world.encoder.calls.clear()
+        for text in texts:
+            assert found(world, text) == ["t"]
+        return [text for _, batch, *_ in world.encoder.calls for text in batch]
+
+    add(world, "t", "anna", "added")
+    assert encoded("added") == ["added"], "what was stored is no query"
+    assert encoded("added", "dog", "added", "cat", "added") == ["dog", "cat"], "what was asked longest ago goes"
+    assert encoded("cat", "dog") == ["dog"]
+    assert encoded("longer", "longer") == ["longer", "longer"]
+    other = Served("cross_modal_embedding", "other", "other@1", DIM)
+    asyncio.run(world.retrieval.embedding.embed_query(other, "longer"))
+    asyncio.run(world.retrieval.embedding.embed_query(other, "cat"))
+    assert [call[1:] for call in world.encoder.calls[-1:]] == [(["cat"], "other")], "another model's is another"
