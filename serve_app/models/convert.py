@@ -176,6 +176,10 @@ def _load(checkpoint: Path, clip: Clip) -> Any:
             warnings.simplefilter("ignore", FutureWarning)
             model = load_openai_model(str(checkpoint), precision="fp32", device="cpu")
     else:
+        with checkpoint.open("rb") as stream:
+            # The network is built before the file is read, which takes long for nothing where it is a web page.
+            if checkpoint.suffix != ".safetensors" and not stream.read(2).startswith((b"PK", b"\x80")):
+                raise ValueError(f"{checkpoint.name} is no file of torch")
         model = open_clip.create_model(
             str(clip.architecture), pretrained=str(checkpoint), precision="fp32", device="cpu", weights_only=True
         )

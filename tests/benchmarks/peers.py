@@ -11,17 +11,21 @@ import math
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from serve_app.retrieval.kinds import load_table
 from tests.benchmarks import catalogs, encoder512, environments, load, shards
 from tests.benchmarks.processes import MODES, NAMES, alone, memory_bytes, pss_of, service
 from tests.benchmarks.report import Result, progress, table
+from tests.cluster.conftest import Service
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (2_000, 20_000)
@@ -133,10 +137,24 @@ def _ours(mode: str, folder: Path, asked: catalogs.Floats) -> Iterator[Side]:
     with service(mode, args, start=False) as running:
         encoder512.install(running, dict(zip(texts, asked, strict=True)))
         running.start()
+        _until_trained(running)
         yield Side(
             f"ours, {NAMES[mode]}", running.port, request, lambda body, label: _named(body),
             lambda: memory_bytes(running)["FaissShard"],
         )  # fmt: skip
+
+
+def _until_trained(running: Service) -> None:
+    """Until then every query is a scan, and half of the cores train."""
+    kinds, until = load_table().kinds()["image"], time.monotonic() + 400
+    while True:
+        shard = httpx.get(f"{running.url}/v1/index", timeout=60).json()["shards"][0]
+        image = shard["revisions"][encoder512.model().key]["image"]
+        if image["index"] == [kind for size, kind in kinds if size <= image["vectors"]][-1]:
+            return
+        if time.monotonic() > until:
+            raise TimeoutError(f"the index is still {image['index']}")
+        time.sleep(0.5)
 
 
 @contextmanager
