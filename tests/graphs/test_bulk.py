@@ -131,7 +131,7 @@ def test_jobs_worked_on_together_are_held_and_one_that_is_cancelled_stops(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graphs.holding.LOOK_S", 0.01)
-    monkeypatch.setattr("graphs.holding.LEASE_S", 0.02)
+    monkeypatch.setattr("graphs.holding.LEASE_S", 4.0)  # of which a quarter goes by until it is renewed
     inner, begun, go = world.encoder.target, asyncio.Event(), asyncio.Event()
 
     class Slow(Texts):
@@ -154,7 +154,7 @@ def test_jobs_worked_on_together_are_held_and_one_that_is_cancelled_stops(
         go.set()
         assert await working == 2
 
-    asyncio.run(scenario())
+    asyncio.run(asyncio.wait_for(scenario(), 60))
     world.encoder.target = inner
     assert world.catalog.assets.get("a").stages["index"].error == "cancelled"
     assert world.catalog.vectors.count(world.places.revision, "text") == 1
