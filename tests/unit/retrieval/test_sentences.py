@@ -98,7 +98,7 @@ def alone(tower: SentenceTower) -> NDArray[np.float32]:
     return np.concatenate([embed(tower, text) for text in TEXTS])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=12))
 def test_a_batch_says_what_each_text_says_alone(
     tower: SentenceTower, alone: NDArray[np.float32], chosen: list[int]

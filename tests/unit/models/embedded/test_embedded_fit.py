@@ -15,7 +15,7 @@ from serve_app.models.embedded.corpus import Corpus, corpus, make
 from serve_app.models.embedded.export import as_stored, export
 from serve_app.models.embedded.fit import Progress, fit
 from serve_app.models.embedded.motion_job import CONFIG, MotionJob
-from serve_app.models.embedded.recipes import LARGE, MOTION_MIX, RECIPES, ClipJob, Finish, Job, Recipe, ShapesJob
+from serve_app.models.embedded.recipes import LARGE, MOTION_MIX, RECIPES, ClipJob, Job, Recipe, ShapesJob
 from serve_app.models.embedded.scenes import CLIP_MIX, DETECTOR_MIX
 from serve_app.models.embedded.train import train
 from serve_app.models.sessions import open_session
@@ -86,23 +86,47 @@ def test_an_interrupted_run_goes_on_exactly(name: str, scenery: dict[str, Corpus
         assert torch.equal(weight, resumed.model.state_dict()[name_]), name_
 
 
-# Steps of those that learn more slowly.
-LONG_ENOUGH = {"shapes-embedded": 120}
+# The recipes' own networks and scenes, only fewer of these and shorter.
+FINISH, SHAPES_FINISH, MOTION_FINISH = (
+    RECIPES[name].finish for name in ("clip-embedded", "shapes-embedded", "motion-embedded")
+)
+assert FINISH is not None
+assert SHAPES_FINISH is not None
+assert MOTION_FINISH is not None
+SHORT = {
+    "clip-embedded": {
+        "scenes": 40,
+        "steps": 12,
+        "batch": 16,
+        "rate": 2e-3,
+        "warm_up": 2,
+        "finish": replace(FINISH, steps=2),
+    },
+    "shapes-embedded": {
+        "job": lambda scenes, seed: ShapesJob(scenes, seed, detector.DetectorConfig(), calibration=12),
+        "scenes": 24,
+        "steps": 40,
+        "batch": 8,
+        "rate": 5e-3,
+        "warm_up": 3,
+        "finish": replace(SHAPES_FINISH, steps=2, scenes=12),
+    },
+    "motion-embedded": {
+        "job": lambda scenes, seed: MotionJob(scenes, seed, calibration=36),
+        "scenes": 24,
+        "steps": 4,
+        "batch": 8,
+        "finish": replace(MOTION_FINISH, steps=2),
+    },
+}
 # Of its first loss, what a short run may still have at most. Clips are new in every step, and hundreds of steps pass
 # before that shows: that the network learns is tested beside its job.
 LEFT = {"clip-embedded": 0.95, "shapes-embedded": 0.95, "motion-embedded": 1.1}
 
 
-def _finish(name: str) -> Finish:
-    finish = RECIPES[name].finish
-    assert finish is not None
-    return finish
-
-
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_two_trainings_from_scratch_make_the_same_bytes_and_learn(name: str, tmp_path: Path) -> None:
-    finish = replace(_finish(name), steps=2, scenes=24)
-    recipe = replace(_recipe(name), steps=LONG_ENOUGH.get(name, STEPS), finish=finish)
+    recipe = replace(RECIPES[name], threads=1, **SHORT[name])
     made: list[dict[str, bytes]] = []
     for run in ("one", "two"):
         out, losses = tmp_path / run, []
@@ -142,7 +166,7 @@ def test_the_finish_goes_on_from_the_first_run(scenery: dict[str, Corpus], tmp_p
                 raise KeyboardInterrupt
 
     first = _recipe("clip-embedded")
-    recipe = replace(first, steps=6, save_every=2, finish=replace(_finish("clip-embedded"), steps=4))
+    recipe = replace(first, steps=6, save_every=2, finish=replace(FINISH, steps=4))
     made = []
     for interrupted in (False, True):
         work, out = tmp_path / f"work{interrupted}", tmp_path / f"out{interrupted}"
