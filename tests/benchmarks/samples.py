@@ -9,8 +9,6 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from graphs.embedding import KEPT
-
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "page", "rocket")
 WORDS = (
     "a red blue green large small old new photo drawing page of text about sea with cat dog cup rocket horse house",
@@ -38,4 +36,7 @@ def sentences(count: int = 256, words: int = 8) -> list[str]:
 
 def many() -> list[str]:
     """More sentences than the service keeps vectors of, so that in turn each has to be encoded."""
+    # Here, not above: the bare loops have no use for Ray.
+    from graphs.embedding import KEPT
+
     return sentences(2 * KEPT)
