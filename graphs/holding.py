@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from serve_app.catalog import Job, LeaseLostError
 from serve_app.catalog.jobs import Jobs
+from serve_app.catalog.rows import Claim
 from serve_app.errors import Problem
 
 T = TypeVar("T")
@@ -66,12 +67,11 @@ class Grip:
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
-        self._held: dict[tuple[str, int], tuple[Job, asyncio.Future[Any]]] = {}
-        """By the claim: a job whose lease ran out may be claimed again while its first run still goes on."""
+        self._held: dict[Claim, tuple[Job, asyncio.Future[Any]]] = {}
 
     async def during(self, job: Job, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work``; LeaseLostError, and the work cancelled, when the job is cancelled or another's meanwhile."""
-        working, claim = asyncio.ensure_future(work), _claim(job)
+        working, claim = asyncio.ensure_future(work), job.claim
         self._held[claim] = job, working
         try:
             return await working
@@ -91,13 +91,9 @@ class Grip:
             with suppress(Problem):  # a busy database; there is time for another try
                 some = dict(self._held)
                 held = await asyncio.to_thread(self._jobs.held_of, [job for job, _ in some.values()])
-                for claim in some.keys() - set(map(_claim, held)):
+                for claim in some.keys() - {job.claim for job in held}:
                     if self._held.pop(claim, None) is not None:
                         some[claim][1].cancel()
                 if time.monotonic() - renewed > LEASE_S / 4:
                     await asyncio.to_thread(self._jobs.renew_many, held, LEASE_S)
                     renewed = time.monotonic()
-
-
-def _claim(job: Job) -> tuple[str, int]:
-    return job.id, job.attempts

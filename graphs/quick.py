@@ -18,7 +18,7 @@ from graphs.image import ImageGraph
 from graphs.keeping import answers_of, keep_faces, reason, skipped
 from graphs.people import PeopleGraph
 from serve_app.catalog import Answer, Asset, Catalog, Content, Job, Key, Served
-from serve_app.catalog.jobs import Ended
+from serve_app.catalog.job_rows import Ended
 from serve_app.catalog.rows import StageName, StageState
 from serve_app.errors import Problem
 from serve_app.retrieval.hits import PARTED, Floats

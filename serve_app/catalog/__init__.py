@@ -16,7 +16,8 @@ from serve_app.catalog.engine import Clock, Database, utc_now
 from serve_app.catalog.faces import Faces
 from serve_app.catalog.files import Files
 from serve_app.catalog.filters import Filter, parse_filter
-from serve_app.catalog.jobs import Ended, Jobs, LeaseLostError
+from serve_app.catalog.job_rows import Ended, LeaseLostError
+from serve_app.catalog.jobs import Jobs
 from serve_app.catalog.migrate import migrate
 from serve_app.catalog.people import People
 from serve_app.catalog.renditions import Renditions

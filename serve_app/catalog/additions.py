@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, tuple_
 
-from serve_app.catalog import contents, jobs
+from serve_app.catalog import contents, job_rows
 from serve_app.catalog.asset_rows import insert_assets, taken
 from serve_app.catalog.checks import validate_asset_id, validate_id, validate_text
 from serve_app.catalog.rows import KINDS, NewAsset
@@ -60,7 +60,7 @@ def add_all(connection: Connection, additions: Sequence[Addition], now: datetime
             [(ordinal, str(new.id), new.description) for new, ordinal in zip(created, ordinals, strict=True)],
         )
         contents.insert_of_assets(connection, created)
-        jobs.enqueue_many(connection, [(kind, new.id) for new, kind in batch.created], now)
+        job_rows.enqueue_many(connection, [(kind, new.id) for new, kind in batch.created], now)
     if batch.keys:
         connection.execute(insert(idempotency), [row | {"created_at": now} for row in batch.keys])
     return outcomes

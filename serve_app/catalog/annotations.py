@@ -10,10 +10,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Delete, Table, bindparam, delete, insert, select
 
-from serve_app.catalog.asset_rows import known_id, lock_assets, missing
+from serve_app.catalog.asset_rows import known_id, missing
 from serve_app.catalog.checks import clean, fold
 from serve_app.catalog.engine import Database
 from serve_app.catalog.filters import PREFIX, SENTENCES
+from serve_app.catalog.locks import lock_assets
 from serve_app.catalog.rows import Tag
 from serve_app.catalog.schema import answers, assets, tags
 from serve_app.catalog.vector_rows import IDS_A_QUERY, chunks, touch_assets

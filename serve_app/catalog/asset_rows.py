@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert
 
 from serve_app.catalog.checks import validate_id
 from serve_app.catalog.engine import next_numbers
 from serve_app.catalog.rows import STAGES, NewAsset, StageName, StageState
 from serve_app.catalog.schema import assets, stages
 from serve_app.catalog.stages import derive_state
-from serve_app.catalog.vector_rows import IDS_A_QUERY, chunks
 from serve_app.errors import Problem
 
 
@@ -45,26 +44,6 @@ def known_id(asset_id: str) -> str:
         return validate_id(asset_id)
     except Problem as problem:
         raise missing(asset_id) from problem
-
-
-def lock_assets(connection: Connection, asset_ids: Iterable[str]) -> set[str]:
-    """Hold the rows of those of the assets that are there to the end of the transaction; gives their ids.
-
-    In one order, so that two who hold some in common wait for each other and not crosswise.
-    """
-    found: set[str] = set()
-    for some in chunks(sorted(filter(_possible, set(asset_ids))), IDS_A_QUERY):
-        query = select(assets.c.id).where(assets.c.id.in_(some)).order_by(assets.c.id).with_for_update()
-        found.update(connection.execute(query).scalars())
-    return found
-
-
-def _possible(asset_id: str) -> bool:
-    try:
-        validate_id(asset_id)
-    except Problem:
-        return False
-    return True
 
 
 def missing(asset_id: str) -> Problem:

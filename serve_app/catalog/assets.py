@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, select
 
-from serve_app.catalog import contents, jobs, renditions
+from serve_app.catalog import contents, job_rows, renditions
 from serve_app.catalog.additions import Addition, add_all, check
 from serve_app.catalog.asset_rows import known_id, missing
 from serve_app.catalog.checks import clean_error, validate_id, validate_limit, validate_text
@@ -108,7 +108,7 @@ class Assets:
 
         def work(connection: Connection) -> list[str]:
             # Jobs before assets: whoever holds a job's row and wants its asset's goes in the same order.
-            jobs.cancel_of_asset(connection, asset_id, self._clock())
+            job_rows.cancel_of_asset(connection, asset_id, self._clock())
             file = connection.execute(select(assets.c.file).where(assets.c.id == asset_id).with_for_update()).scalar()
             if file is None:
                 raise missing(asset_id)

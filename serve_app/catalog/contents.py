@@ -19,7 +19,7 @@ from serve_app.catalog import parts, renditions
 from serve_app.catalog.asset_rows import insert_assets, known_id, missing, taken
 from serve_app.catalog.checks import validate_asset_id, validate_id
 from serve_app.catalog.engine import Clock, Database, next_number, next_numbers
-from serve_app.catalog.jobs import owe
+from serve_app.catalog.job_rows import owe
 from serve_app.catalog.rows import Content, ContentAdded, Moment, NewAsset, NewContent, StageName, StageState
 from serve_app.catalog.schema import answers, assets, contents, tags
 from serve_app.catalog.stages import write_stages

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, and_, case, exists, func, or_, select
 from serve_app.catalog.engine import Clock, Database
 from serve_app.catalog.file_check import StoredFiles, compare
 from serve_app.catalog.files import Files
-from serve_app.catalog.jobs import INDEX_KINDS, enqueue_many
+from serve_app.catalog.job_rows import INDEX_KINDS, enqueue_many
 from serve_app.catalog.rows import Modality
 from serve_app.catalog.schema import assets, contents, jobs, stages, vectors
 from serve_app.catalog.vector_rows import IDS_A_QUERY, chunks, empty, live, same_key

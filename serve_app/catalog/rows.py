@@ -231,6 +231,9 @@ class Tag:
     model: str | None = None
 
 
+Claim = tuple[str, int]
+
+
 @dataclass(frozen=True)
 class Job:
     """A piece of work. ``attempts`` is also the fencing token: it tells one claim of a worker from its next.
@@ -252,6 +255,11 @@ class Job:
     created_at: datetime
     finished_at: datetime | None
     number: int
+
+    @property
+    def claim(self) -> Claim:
+        """By which its worker holds it: a job whose lease ran out may be claimed again while that one still works."""
+        return self.id, self.attempts
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,11 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from serve_app.catalog.asset_rows import lock_assets, missing
+from serve_app.catalog.asset_rows import missing
 from serve_app.catalog.checks import clean, fold
 from serve_app.catalog.engine import Database
 from serve_app.catalog.filters import Filter, Term
+from serve_app.catalog.locks import lock_assets
 from serve_app.catalog.rows import Kind
 from serve_app.catalog.schema import assets, tags
 from serve_app.catalog.schema import words as rows

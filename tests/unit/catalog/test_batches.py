@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from catalog_samples import REVISION, Clock, log, picture, posted, sha, vector
 
 from serve_app.catalog import Addition, Asset, Catalog, Ended, LeaseLostError
@@ -92,6 +93,25 @@ def test_jobs_end_together_with_their_stages(catalog: Catalog, clock: Clock) -> 
     ]
     assert catalog.jobs.get(late.id).worker == "v"
     assert catalog.jobs.finish_many([]) == []
+
+
+@pytest.mark.parametrize("error", [None, "broken"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_claims_of_one_job_only_the_one_that_holds_it_ends_it(
+    catalog: Catalog, error: str | None, turned: bool
+) -> None:
+    catalog.assets.add(picture())
+    (first,) = catalog.jobs.claim_many("w", -1.0, 1)
+    (second,) = catalog.jobs.claim_many("w", 60.0, 1)
+    assert first.id == second.id
+    ended = [Ended(first, error, {"annotate": "ready"}), Ended(second, None, {"index": "ready"})]
+    outcomes = catalog.jobs.finish_many(ended[::-1] if turned else ended)
+    lost, done = outcomes[::-1] if turned else outcomes
+    assert isinstance(lost, LeaseLostError)
+    assert not isinstance(done, LeaseLostError)
+    assert (done.state, done.attempts) == ("succeeded", 2)
+    stages = catalog.assets.get("a").stages
+    assert (stages["annotate"].state, stages["index"].state) == ("pending", "ready")
 
 
 def test_a_job_whose_asset_went_ends_nothing(catalog: Catalog) -> None:
