@@ -15,6 +15,7 @@ from deployments.batcher import Gatherer
 from deployments.replica import ship
 from graphs.calls import TIMEOUT_S, call, gathered, together
 from graphs.places import Places
+from graphs.recipe import Recipe
 from serve_app.catalog import Content, Key, Served, Settings
 from serve_app.diagnosis import EMBEDDED
 from serve_app.errors import Problem
@@ -30,7 +31,7 @@ KEPT_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
-class Embedding:
+class Embedding(Recipe):
     """The encoder, the sentence encoder where there is one, and the models that the configuration names for them."""
 
     encoder: Any

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
+from graphs.recipe import Recipe
 from serve_app.catalog import Catalog, Files
 
 
 @dataclass(frozen=True)
-class Places:
+class Places(Recipe):
     """Where the catalog and the files are, and the revision of the configured encoder's vectors."""
 
     catalog_url: str
@@ -23,7 +24,3 @@ class Places:
     @cached_property
     def files(self) -> Files:
         return Files(self.files_url)
-
-    def __getstate__(self) -> dict[str, str]:
-        # It travels to replicas as a recipe: what one of them has opened stays there.
-        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -17,6 +17,7 @@ from graphs.embedding import Embedding, decode_text, key_of
 from graphs.image import ImageGraph
 from graphs.keeping import answers_of, keep_faces, reason, skipped
 from graphs.people import PeopleGraph
+from graphs.recipe import Recipe
 from serve_app.catalog import Answer, Asset, Catalog, Content, Job, Key, Served
 from serve_app.catalog.job_rows import Ended
 from serve_app.catalog.rows import StageName, StageState
@@ -57,7 +58,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class QuickWork:
+class QuickWork(Recipe):
     """Annotates and embeds texts and pictures."""
 
     image: ImageGraph

@@ -20,6 +20,7 @@ from graphs.embedding import Embedding, decode_text, key_of
 from graphs.image import digest
 from graphs.places import Places
 from graphs.ranking import shown
+from graphs.recipe import Recipe
 from graphs.search import Asked, Leg, Search, Shown, Told, tell
 from graphs.shards import DEADLINE_S, Shards
 from graphs.shards import Found as Found
@@ -44,7 +45,7 @@ DOWN = ("unavailable", "overloaded", "deadline")
 
 
 @dataclass(frozen=True)
-class RetrievalGraph:
+class RetrievalGraph(Recipe):
     """The encoders, then all shards at once, then the catalog, which knows whose each vector is."""
 
     embedding: Embedding

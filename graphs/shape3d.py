@@ -19,6 +19,7 @@ from graphs.calls import call, stream
 from graphs.findings import Findings
 from graphs.image import parse
 from graphs.places import Places
+from graphs.recipe import Recipe
 from graphs.shape_answers import ANNOTATORS, info, results, views
 from graphs.uploads import check_shape, near, passing
 from serve_app.catalog import Job, LeaseLostError
@@ -92,7 +93,7 @@ PREVIEWS = ("thumbnail.png", "thumbnail.webp", "turntable.gif", "turntable.webp"
 
 
 @dataclass(frozen=True)
-class ShapeGraph:
+class ShapeGraph(Recipe):
     """Annotation and previews of stored 3D models; it runs where the renderer runs, with the annotators' handles."""
 
     annotators: Annotators

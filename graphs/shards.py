@@ -12,6 +12,7 @@ from typing import Any
 from deployments.batcher import Gatherer
 from graphs.calls import gathered, together
 from graphs.places import Places
+from graphs.recipe import Recipe
 from serve_app.catalog import Filter
 from serve_app.catalog.filters import SENTENCES
 from serve_app.catalog.rows import State
@@ -32,7 +33,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Shards:
+class Shards(Recipe):
     """The handles of every shard, and the catalog whose vectors these hold."""
 
     handles: Sequence[Any]

@@ -12,6 +12,7 @@ from typing import Any
 
 from graphs.calls import call
 from graphs.embedding import Embedding
+from graphs.recipe import Recipe
 from serve_app.catalog import Catalog, Served
 from serve_app.catalog.rows import Modality
 from serve_app.diagnosis import EMBEDDED, OPEN, last_job, queue
@@ -30,7 +31,7 @@ AGAIN_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class Upkeep(Recipe):
     """Looks after the index. One of any number of runners; what two do at once is done once."""
 
     embedding: Embedding

@@ -23,6 +23,8 @@ REPLICAS = (
 )  # fmt: skip
 OTHERS = {"proxy": r"ray::(ProxyActor|HAProxyManager)", "controller": r"ray::ServeController"}
 CLIENTS = 2
+MOST_HITS = 10_000
+"""What a search gives at most."""
 
 
 @dataclass
@@ -116,12 +118,14 @@ def _lines(owner: str, numbers: range) -> Iterator[tuple[str, str]]:
 
 
 def texts_of(service: Service, owner: str, most: int) -> set[str] | None:
-    """Every text of an owner that a search shows; None where it fails or says that it is partial."""
+    """Every text of an owner that a search shows; None where the service fails or says that it is partial."""
     body = {"text": "text number", "k": most, "modalities": ["text"], "filter": f"owner:{owner}"}
     try:
         answer = httpx.post(f"{service.url}/v1/search", json=body, timeout=60)
     except httpx.HTTPError:
         return None
+    if answer.is_client_error:
+        raise AssertionError(f"the search is refused: {answer.text[:500]}")
     found = answer.json() if answer.status_code == 200 else {"partial": True}
     return None if found["partial"] else set(found["text"]["contents"])
 
@@ -130,12 +134,13 @@ def assert_all_found(service: Service, added: Added, within_s: float) -> float:
     """Everything acknowledged is found in the end, and nothing else; gives the seconds until then."""
     started, found = time.monotonic(), None
     while time.monotonic() < started + within_s:
-        found = texts_of(service, added.owner, len(added.acknowledged) + 10)
+        found = texts_of(service, added.owner, min(len(added.acknowledged) + 10, MOST_HITS))
         if found == added.acknowledged:
             return time.monotonic() - started
         time.sleep(0.5)
-    missing = added.acknowledged - (found or set())
-    raise AssertionError(f"{len(missing)} of {len(added.acknowledged)} acknowledged texts are not found, as {missing}")
+    missing = sorted(added.acknowledged - (found or set()))
+    some = ", ".join(missing[:5])
+    raise AssertionError(f"{len(missing)} of {len(added.acknowledged)} acknowledged texts are not found, as {some}")
 
 
 def assert_whole(service: Service, within_s: float = 60) -> None:

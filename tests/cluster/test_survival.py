@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ from tests.cluster import faults, pictures
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 TEXTS = 120
+MANY = 2000
 seeds = iter(range(10_000, 20_000))
 
 
@@ -72,6 +74,23 @@ def test_during_adds_while_each_kind_of_process_dies(service):
     assert_found(service, pairs)
     faults.assert_whole(service)
     service.wait_ready(60)
+
+
+def test_a_runner_with_much_to_do_outlives_the_controller(service):
+    """The next controller asks every replica what it is made of, also one that is at work by now."""
+    owner = uuid.uuid4().hex
+    lines = [json.dumps({"id": f"{owner}-{n}", "owner": owner, "text": f"text number {n}"}) for n in range(MANY)]
+    answer = httpx.post(
+        f"{service.url}/v1/assets:batch", content="\n".join(lines), timeout=60,
+        headers={"Content-Type": "application/x-ndjson"},
+    )  # fmt: skip
+    assert [json.loads(line)["status"] for line in answer.text.splitlines()] == [202] * MANY
+    runners = service.replicas("JobRunner")
+    for pid in faults.Fire(service, (), 0).victims("controller"):
+        os.kill(pid, signal.SIGKILL)
+    added = faults.Added(owner, {f"{owner}-{n}" for n in range(MANY)}, 0, 0.0, ["controller"])
+    faults.assert_all_found(service, added, within_s=120)
+    assert service.replicas("JobRunner") == runners
 
 
 def test_after_the_death_of_all_replicas(service):

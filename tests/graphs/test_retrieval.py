@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import inspect
 import math
 import pickle
+import pkgutil
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,9 @@ import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError
 
+import graphs
 from graphs import embedding
+from graphs.recipe import Recipe
 from serve_app.catalog import Served, Tag
 from serve_app.errors import Problem
 from serve_app.wire import schemas
@@ -328,6 +334,17 @@ def test_a_recipe_travels_without_what_was_opened(world: World) -> None:
     assert copy.catalog.assets.get("x").owner == "anna"
     assert copy.catalog is not world.places.catalog
     copy.catalog.close()
+
+
+def test_what_keeps_something_travels_without_it() -> None:
+    """Serve pickles a replica's arguments once it runs: a queue with its tasks in one of them kept it from starting."""
+    keepers = set()
+    for module in pkgutil.iter_modules(graphs.__path__, "graphs."):
+        for name, found in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if any(isinstance(value, cached_property) for value in vars(found).values()):
+                assert issubclass(found, Recipe), f"{module.name}.{name}"
+                keepers.add(name)
+    assert {"Places", "Embedding", "QuickWork", "Shards"} <= keepers
 
 
 def test_the_vectors_of_the_last_queries_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
