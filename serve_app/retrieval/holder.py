@@ -25,6 +25,9 @@ log = logging.getLogger("mediaverse")
 MOST_REVISIONS = 8
 EVERY = 20
 """One query in so many is also answered exactly, when there is time."""
+REST = 100
+"""Once enough is known of an index, a judgement is followed by a rest of so many times what it took: a scan of a
+million vectors holds up a search for a tenth of a second."""
 _WINDOW = 500
 """Answers over which recall is told."""
 _SNAPSHOT_S = 600.0
@@ -63,6 +66,7 @@ class Holder:
         self._done: Callable[[], None] | None = None
         self._asked = 0
         self._samples: deque[tuple[Query, dict[str, Hits], int]] = deque(maxlen=32)
+        self._rested = 0.0
         self._shares: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=_WINDOW))
 
     def open_served(self, revision: str, dim: int) -> None:
@@ -114,8 +118,8 @@ class Holder:
             self._done()
             self._done = None
         fed = any([shard.feed() for shard in self.shards.values()])
-        if idle and not fed and self._samples:
-            self._judge(*self._samples.popleft())
+        if idle and not fed and self._samples and time.monotonic() >= self._rested:
+            self._judge(*self._samples.pop())
         for shard in self.shards.values():
             if (work := shard.plan()) is not None:
                 return self._rebuild(*work)
@@ -182,9 +186,13 @@ class Holder:
         shard = self.shards.get(query.revision)
         if shard is None or shard.seq != seq:
             return
+        begun = time.monotonic()
         for modality, hits in given.items():
             if (share := shard.indexes[modality].judge(query, hits)) is not None:
                 self._shares[modality, query.revision].append(share)
+        if all(shard.indexes[modality].known for modality in given):
+            ended = time.monotonic()
+            self._rested = ended + REST * (ended - begun)
 
 
 def _seq(shards: Mapping[str, Shard]) -> int:

@@ -261,8 +261,13 @@ class VectorIndex:
         self.attributes, self.ann, self.trained = attributes, ann, trained
         self._load(vids, seqs, alive)
 
+    @property
+    def known(self) -> bool:
+        """Whether so many answers were judged that it is clear if the index is to be tuned; one that scans is true."""
+        return self.ann is None or self._judged >= self._enough
+
     def _is_untrue(self) -> bool:
-        return self.ann is not None and self._judged >= self._enough and float(np.mean(self._shares)) < _TRUE
+        return self.ann is not None and self.known and float(np.mean(self._shares)) < _TRUE
 
     def _wanted(self) -> str:
         """The kind for this size; ``Flat`` as long as there is too little to train it."""

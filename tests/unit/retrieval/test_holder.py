@@ -103,6 +103,36 @@ def test_recall_tells_when_answers_are_wrong(monkeypatch):
     assert holder.recall() == {("image", "clip@1"): pytest.approx(0.4)}
 
 
+def test_judging_takes_a_hundredth_of_the_time_once_enough_is_known(monkeypatch):
+    monkeypatch.setattr(holders, "EVERY", 1)
+    monkeypatch.setattr("serve_app.retrieval.index.EXACT_BELOW", 10)
+    now = [100.0]
+    monkeypatch.setattr(holders.time, "monotonic", lambda: now[0])
+    holder = Holder(Log("clip@1"), Slice(kinds={"image": ((0, "IVF16,SQ8"),)}))
+    holder.open_served("", DIM)
+    look_after(holder)
+    index = holder.shards["clip@1"].indexes["image"]
+    real, judged = index.judge, []
+
+    def judge(query, hits):
+        judged.append(now[0])
+        now[0] += 0.08
+        return real(query, hits)
+
+    monkeypatch.setattr(index, "judge", judge)
+    for seed in range(80):
+        ask(holder, "clip@1", seed=seed)
+        look_after(holder, 1)
+    assert len(judged) == 50, "without a rest until it is known whether the index is to be tuned"
+    for _ in range(400):
+        ask(holder, "clip@1")
+        look_after(holder, 1)
+        now[0] += 0.05
+    rests = np.diff(judged[49:])
+    assert len(rests) >= 2
+    assert all(8 <= rest <= 8.2 for rest in rests)
+
+
 def test_what_is_asked_otherwise_than_what_is_stored_is_tuned_for(monkeypatch):
     """Texts lie apart from pictures: the lists that stored pictures need are not those that texts need."""
     monkeypatch.setattr(holders, "EVERY", 1)
