@@ -29,7 +29,10 @@ from deployments.scene_splitter import SceneSplitter
 from deployments.sentence_encoder import SentenceEncoder
 from deployments.still_actions import StillActions
 from deployments.text_reader import TextReader
+from deployments.transcoder import Transcoder
 from graphs import slicing
+from graphs.adapt_work import AdaptWork
+from graphs.adaptation import AdaptGraph, TranscodeCalls
 from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
 from graphs.calls import TIMEOUT_S
@@ -50,6 +53,8 @@ from graphs.shape_work import ShapeWork
 from graphs.upkeep import Upkeep
 from graphs.video import Reading, VideoCalls, VideoGraph
 from graphs.video_work import VideoWork
+from serve_app.adaptation.adapt import EncodeLimits
+from serve_app.adaptation.ladder import load_ladder
 from serve_app.catalog import Catalog
 from serve_app.config import AppArgs, Resources, Shape3dArgs, VideoArgs, load_resources
 from serve_app.media.enclosure import Rings
@@ -111,22 +116,35 @@ def build_app(args: AppArgs) -> Application:
         ShapeGraph(annotators, places, _drawing(args.shape3d)), column.deployments["multi_view_renderer"].workers
     )
     shapes = ShapeCalls(renderer, places)
+    transcoder = _sized(Transcoder, "transcoder", column).bind(
+        AdaptGraph(places, EncodeLimits(_reading(args.video).limits)), column.deployments["transcoder"].workers
+    )
+    transcoding = TranscodeCalls(transcoder, places)
     retrieval = RetrievalGraph(embedding, shards, places, thresholds, args.search_deadline_s)
     runner = _sized(JobRunner, "job_runner", column).bind(
-        _processing(embedding, shards, image, people, VideoWork(videos, places), ShapeWork(shapes, places)),
+        _processing(
+            embedding,
+            shards,
+            image,
+            people,
+            VideoWork(videos, places),
+            ShapeWork(shapes, places),
+            AdaptWork(transcoding, places),
+        ),
         column.deployments["job_runner"].workers,
     )
-    asked = served | {"scene_splitting": splitter, "multi_view_rendering": renderer}
+    asked = served | {"scene_splitting": splitter, "multi_view_rendering": renderer, "transcoding": transcoder}
     asked |= {f"search_{i}": shard for i, shard in enumerate(shards)}
     services = Services(
         image=image,
         video=videos,
         shape3d=shapes,
-        assets=AssetGraph(places, videos, shapes, runner),
+        assets=AssetGraph(places, videos, shapes, load_ladder(), runner),
         jobs=JobGraph(places),
         retrieval=retrieval,
         recommendation=RecommendationGraph(retrieval, recommender),
         people=people,
+        transcoding=transcoding,
         index=IndexGraph(embedding, shards, runner),
         health=HealthGraph(args.profile, models, asked, places),
         max_upload_bytes=args.max_upload_mb * 1024 * 1024,
@@ -138,12 +156,12 @@ def build_app(args: AppArgs) -> Application:
 
 def _processing(
     embedding: Embedding, shards: list[Any], image: ImageGraph, people: PeopleGraph, videos: VideoWork,
-    shapes: ShapeWork,
+    shapes: ShapeWork, adapting: AdaptWork,
 ) -> ProcessingGraph:  # fmt: skip
     """The jobs of every kind."""
     quick = QuickWork(image, embedding, people)
     reindexing = Reindexing(embedding, shards, videos, shapes)
-    return ProcessingGraph(quick, videos, shapes, reindexing, people, Upkeep(embedding, shards))
+    return ProcessingGraph(quick, videos, shapes, adapting, reindexing, people, Upkeep(embedding, shards))
 
 
 @dataclass(frozen=True)

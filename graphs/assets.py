@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
+from graphs.adaptation import DIGITS
 from graphs.embedding import decode_text
+from graphs.jobs import show
 from graphs.places import Places
 from graphs.shape3d import ShapeCalls
 from graphs.shape_work import SHAPE
@@ -16,6 +18,7 @@ from graphs.uploads import digest_of, sniff_upload
 from graphs.video import VideoCalls
 from graphs.video_work import SCENES
 from serve_app import catalog
+from serve_app.adaptation.ladder import Ladder
 from serve_app.catalog import Addition, parse_filter
 from serve_app.errors import Problem
 from serve_app.media import images, sniff
@@ -38,6 +41,7 @@ class AssetGraph:
     places: Places
     videos: VideoCalls
     shapes: ShapeCalls
+    ladder: Ladder
     runner: Any = None
 
     async def add(self, new: ports.NewAsset) -> tuple[schemas.Asset, bool]:
@@ -91,10 +95,26 @@ class AssetGraph:
         # Opened here: a file that is deleted from now on is still read to its end.
         if path == ORIGINAL:
             stream = await asyncio.to_thread(self._files.open, asset.file)
-            return ports.Download(asset.media_type, asset.bytes, name, stream)
+            return ports.Download(asset.media_type, asset.bytes, name, stream, asset.sha256)
         made = await asyncio.to_thread(self._catalog.renditions.get, id, path)
         stream = await asyncio.to_thread(self._files.open, made.file)
-        return ports.Download(made.media_type, made.bytes, f"{name}-{path}", stream, ours=True)
+        return ports.Download(
+            made.media_type, made.bytes, f"{name}-{path.replace('/', '-')}", stream, made.sha256, ours=True,
+            immutable=made.sha256[:DIGITS] in path,
+        )  # fmt: skip
+
+    async def adapt(self, id: str, preset: str, idempotency_key: str | None = None) -> tuple[schemas.Job, bool]:
+        """Queue the job that makes what a preset gives of it, unless it waits or runs. Raises ``not_found``,
+        ``bad_request`` or ``unprocessable``."""
+        asset = await asyncio.to_thread(self._catalog.assets.get, id)
+        presets: dict[str, Callable[[str], Any]] = {"video": self.ladder.preset, "image": self.ladder.picture}
+        if asset.kind not in presets:
+            raise Problem("unprocessable", f"nothing is made of {asset.kind}, only of {' and '.join(presets)}")
+        presets[asset.kind](preset)
+        job, new = await asyncio.to_thread(self._catalog.jobs.adapt, id, preset, idempotency_key)
+        if new and self.runner is not None:
+            self.runner.nudge.remote()
+        return show(job), new
 
     async def delete(self, id: str) -> None:
         """Delete the asset with its vectors and tags, then its files; a search from now on does not find it."""

@@ -52,7 +52,7 @@ def tags_of(task: str, result: schemas.TaskResult) -> list[Tag]:
 
 def skipped(asset: Asset) -> dict[StageName, StageState]:
     """Stages that nothing is done in for an asset of this kind."""
-    stages: dict[StageName, tuple[str, ...]] = {"annotate": ANNOTATED, "preview": ("shape3d",), "adapt": ()}
+    stages: dict[StageName, tuple[str, ...]] = {"annotate": ANNOTATED, "preview": ("shape3d",)}
     return {stage: "skipped" for stage, kinds in stages.items() if asset.kind not in kinds}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from graphs.adapt_work import AdaptWork
 from graphs.calls import insistently, patiently
 from graphs.embedding import ENCODER, Embedding, key_of
 from graphs.holding import LEASE_S, Grip, Hold
@@ -21,6 +22,7 @@ from graphs.shape_work import ShapeWork
 from graphs.upkeep import Upkeep
 from graphs.video_work import VideoWork
 from serve_app.catalog import Asset, Catalog, Content, Job, LeaseLostError, Served
+from serve_app.catalog.job_rows import ADAPT
 from serve_app.catalog.rows import StageName
 from serve_app.diagnosis import REINDEX
 from serve_app.errors import Problem
@@ -48,6 +50,7 @@ class ProcessingGraph:
     quick: QuickWork
     videos: VideoWork
     shapes: ShapeWork
+    adapting: AdaptWork
     reindexing: Reindexing
     people: PeopleGraph
     upkeep: Upkeep
@@ -89,12 +92,14 @@ class ProcessingGraph:
             await asyncio.gather(keeping, *running, return_exceptions=True)
 
     def rounds(self, workers: int) -> list[Callable[[str], Awaitable[bool]]]:
-        """Quick jobs on one side, so that a picture does not wait behind a film, nor a film behind a new model."""
+        """Quick jobs on one side, so that a picture does not wait behind a film, nor a film behind a new model or
+        behind films that are encoded."""
 
         async def quickly(worker: str) -> bool:
             return await self.work_many(worker) > 0
 
-        one = [partial(self.work_once, kinds=kinds) for kinds in ((REINDEX,), *[LONG] * max(1, workers - 1))]
+        kinds = ((REINDEX,), (ADAPT,), *[LONG] * max(1, workers - 1))
+        one = [partial(self.work_once, kinds=each) for each in kinds]
         return [quickly, *one]
 
     def chores(self) -> dict[float, list[Callable[[], Awaitable[None]]]]:
@@ -133,7 +138,8 @@ class ProcessingGraph:
             if job.kind in QUICK:
                 await self.quick.write(await hold.during(self.quick.find(job)))
                 return
-            work = self.reindexing.do(job, hold) if job.kind == REINDEX else self._long(job, hold)
+            do = {REINDEX: self.reindexing.do, ADAPT: self.adapting.do}.get(job.kind, self._long)
+            work = do(job, hold)
             await asyncio.to_thread(self._catalog.jobs.finish, job, await hold.during(work))
         except LeaseLostError:
             log.warning("job %s is no longer ours", job.id)

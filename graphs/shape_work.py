@@ -12,6 +12,7 @@ import numpy as np
 from graphs.holding import Hold
 from graphs.image import digest
 from graphs.places import Places
+from graphs.publishing import Publisher
 from graphs.shape3d import PREVIEWS, Preview, ShapeCalls, ShapeRequest
 from graphs.shape_answers import ANNOTATORS
 from serve_app.catalog import Asset, Catalog, Content, Key, NewRendition, Served
@@ -78,23 +79,9 @@ class ShapeWork:
                     made.append(await asyncio.to_thread(self._stored, each))
                     hold.note("preview", SEEN + (1 - SEEN) * len(made) / len(PREVIEWS))
         except (Problem, asyncio.CancelledError):
-            await asyncio.shield(self._drop(made))
+            await self._publisher.drop(made)
             raise
-        # Finished even when the job is cancelled meanwhile, so that no row names a file that is gone.
-        await asyncio.shield(self._replace(asset, made))
-
-    async def _replace(self, asset: Asset, made: list[NewRendition]) -> None:
-        try:
-            obsolete = await asyncio.to_thread(self._catalog.renditions.put, asset.id, made, sha256=asset.sha256)
-        except (Problem, ValueError) as error:
-            # Only what was refused for certain: a commit whose answer was lost may have kept the rows.
-            if isinstance(error, ValueError) or error.status < 500:
-                await self._drop(made)
-            raise
-        await asyncio.to_thread(self.places.files.delete, obsolete)
-
-    async def _drop(self, made: list[NewRendition]) -> None:
-        await asyncio.to_thread(self.places.files.delete, [each.file for each in made])
+        await self._publisher.publish(asset, made)
 
     def _stored(self, preview: Preview) -> NewRendition:
         file = self.places.files.put(preview.data, "")
@@ -113,6 +100,10 @@ class ShapeWork:
                     return update
                 hold.note(stage, update.progress)
         raise AssertionError("unreachable")
+
+    @property
+    def _publisher(self) -> Publisher:
+        return Publisher(self.places)
 
     @property
     def _catalog(self) -> Catalog:

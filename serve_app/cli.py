@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from serve_app import (
+    cli_adapt,
     cli_annotate,
     cli_doctor,
     cli_evaluate,
@@ -59,6 +60,7 @@ app.command()(cli_recommend.recommend)
 app.command()(cli_recommend.starter)
 app.command()(cli_recommend.interests)
 app.command()(cli_reindex.reindex)
+app.command()(cli_adapt.adapt)
 app.command()(cli_render.render)
 app.command()(cli_search.search)
 

@@ -37,6 +37,7 @@ DEPLOYMENTS = (
     "nsfw_detector",
     "scene_splitter",
     "multi_view_renderer",
+    "transcoder",
     "faiss_shard",
     "recommender",
     "job_runner",

@@ -9,7 +9,8 @@ from dataclasses import asdict, fields
 
 from serve_app.annotation.watch import Clip, Clips, Done, Event, Opened, Plan, Progress, Scene, Second, Still
 from serve_app.errors import Problem
-from serve_app.media.child import Child, ChildLimits, Message, child_main, inheritable
+from serve_app.media.child import Child, Message, child_main, inheritable
+from serve_app.media.confinement import ChildLimits
 from serve_app.media.video import Limits, VideoInfo
 
 IDLE_S = 60.0

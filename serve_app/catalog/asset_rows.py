@@ -23,9 +23,10 @@ def insert_assets(
 ) -> range:
     """Insert assets, each with its ``id``, and their stages ("pending" but for ``done``), inside an ordered write.
 
-    Gives their ordinals.
+    Gives their ordinals. Nobody adapts an asset unasked, so that stage is "skipped" from the start.
     """
-    states: dict[StageName, StageState] = {stage: (done or {}).get(stage, "pending") for stage in STAGES}
+    states: dict[StageName, StageState] = dict.fromkeys(STAGES, "pending")
+    states |= {"adapt": "skipped", **(done or {})}
     more = {"state": derive_state(states), "created_at": now}
     ordinals = next_numbers(connection, "ordinal", len(news))
     rows = [

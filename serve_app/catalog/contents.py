@@ -44,7 +44,6 @@ POSTED: dict[StageName, StageState] = {
     "annotate": "skipped",
     "index": "ready",
     "preview": "skipped",
-    "adapt": "skipped",
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
+from serve_app.catalog.asset_rows import missing
 from serve_app.catalog.checks import clean_error, validate_id
 from serve_app.catalog.locks import lock_assets
 from serve_app.catalog.rows import Claim, Job, StageName, StageState
@@ -22,6 +23,8 @@ STAGED = ("process", "index", "process_video", "index_video", "process_shape3d",
 """Kinds of jobs that move an asset's stages."""
 INDEX_KINDS = {"video": "index_video", "video360": "index_video", "shape3d": "index_shape3d"}
 """Which job makes the vectors of an asset; of all other kinds ``index``."""
+ADAPT = "adapt"
+"""Makes the streams of an asset that its payload's ``preset`` names."""
 
 
 class LeaseLostError(Exception):
@@ -70,6 +73,20 @@ def enqueue_many(connection: Connection, wanted: Sequence[tuple[str, str | None]
     fresh = {"payload": {}, "created_at": now, "state": "queued", "attempts": 0, "progress": 0.0}
     rows = [fresh | {"id": uuid.uuid4().hex, "kind": kind, "asset_id": asset_id} for kind, asset_id in wanted]
     connection.execute(insert(jobs), rows)
+
+
+def adapt(
+    connection: Connection, asset_id: str, preset: str, now: datetime, idempotency_key: str | None
+) -> tuple[str, bool]:
+    """Queue the adaptation of an asset, unless the same waits or runs; the job's id, and whether it is new."""
+    if not lock_assets(connection, [asset_id]):
+        raise missing(asset_id)
+    of_asset = and_(jobs.c.asset_id == asset_id, jobs.c.kind == ADAPT, jobs.c.state.in_(["queued", "running"]))
+    for row in connection.execute(select(jobs.c.id, jobs.c.payload).where(of_asset)):
+        if row.payload == {"preset": preset}:
+            return str(row.id), False
+    write_stages(connection, asset_id, {"adapt": "pending"})
+    return enqueue(connection, ADAPT, asset_id, {"preset": preset}, now, idempotency_key), True
 
 
 def end_many(connection: Connection, ended: Sequence[Ended], now: datetime) -> list[Job | LeaseLostError]:
@@ -147,8 +164,12 @@ def fail_exhausted(connection: Connection, now: datetime, kinds: Sequence[str] |
 
 
 def fail_stages(connection: Connection, job: Job, reason: str) -> None:
-    if job.kind in STAGED and job.asset_id is not None:
+    if job.asset_id is None:
+        return
+    if job.kind in STAGED:
         fail_unfinished(connection, job.asset_id, reason)
+    if job.kind == ADAPT:
+        write_stages(connection, job.asset_id, {"adapt": "failed"}, reason)
 
 
 def update_held(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, exists, or_, select, update
 
 from serve_app.catalog import job_rows
-from serve_app.catalog.asset_rows import missing
+from serve_app.catalog.asset_rows import known_id, missing
 from serve_app.catalog.checks import clean_error, validate_id, validate_limit
 from serve_app.catalog.cursors import decode_cursor, encode_cursor
 from serve_app.catalog.engine import Clock, Database
@@ -56,6 +56,21 @@ class Jobs:
     def owe(self, asset_id: str) -> None:
         """Queue the job that makes the vectors that an asset lacks; nothing where there is no such asset."""
         self._database.write(lambda connection: job_rows.owe(connection, asset_id, self._clock()), ordered=True)
+
+    def adapt(self, asset_id: str, preset: str, idempotency_key: str | None = None) -> tuple[Job, bool]:
+        """Queue the job that makes the streams ``preset`` of an asset; the one that waits or runs, and False, where
+        there is one, or where ``idempotency_key`` was used before. Raises Problem("not_found")."""
+        known_id(asset_id)
+
+        def work(connection: Connection) -> tuple[Job, bool]:
+            if idempotency_key is not None:
+                found = job_rows.first(connection, jobs.c.idempotency_key == idempotency_key)
+                if found is not None:
+                    return found, False
+            job_id, new = job_rows.adapt(connection, asset_id, preset, self._clock(), idempotency_key)
+            return job_rows.load(connection, job_id), new
+
+        return self._database.write(work, ordered=True)
 
     def get(self, job_id: str) -> Job:
         """The job, or Problem("not_found")."""
@@ -178,7 +193,7 @@ class Jobs:
     def finish(self, job: Job, error: str | None = None) -> Job:
         """End the job: succeeded, or failed with ``error``; LeaseLostError when it is no longer this worker's.
 
-        When a ``process`` or ``index`` job fails, the stages it left unfinished fail with it.
+        When a job fails, the stages it left unfinished fail with it.
         """
         (outcome,) = self.finish_many([Ended(job, error)])
         if isinstance(outcome, LeaseLostError):
@@ -222,7 +237,7 @@ class Jobs:
     def cancel(self, job_id: str) -> Job:
         """Cancel a job that has not ended; one that has stays as it is. Its worker learns it by ``state`` or ``renew``.
 
-        The stages that a ``process`` or ``index`` job left unfinished fail as "cancelled". Raises Problem("not_found").
+        The stages that it left unfinished fail as "cancelled". Raises Problem("not_found").
         """
         job_rows.known_id(job_id)
 

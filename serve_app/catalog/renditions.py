@@ -1,4 +1,5 @@
-"""Renditions: files made of an asset's own, such as thumbnails, each under its name; they go when the asset goes."""
+"""Renditions: files made of an asset's own, such as thumbnails, each under its name, or in a folder under its name
+there; they go when the asset goes."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select
 
 from serve_app.catalog.asset_rows import known_id, missing
 from serve_app.catalog.engine import Clock, Database
@@ -16,7 +17,9 @@ from serve_app.errors import Problem
 
 ORIGINAL = "original"
 """Under this name an asset's own file is found, so no rendition has it."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MAX_NAME = 100
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_NAME = re.compile(rf"({_PART}/)?{_PART}")
 
 
 class Renditions:
@@ -26,8 +29,11 @@ class Renditions:
         self._database = database
         self._clock = clock
 
-    def put(self, asset_id: str, new: Sequence[NewRendition], *, sha256: str | None = None) -> list[str]:
-        """Keep ``new``, each in place of the one of its name, in one transaction; others of the asset stay.
+    def put(
+        self, asset_id: str, new: Sequence[NewRendition], *, sha256: str | None = None, folder: str | None = None
+    ) -> list[str]:
+        """Keep ``new``, each in place of the one of its name, in one transaction; others of the asset stay, but for
+        those in ``folder``, all of which ``new`` replaces.
 
         Gives the files to remove now that nothing refers to them. ``sha256`` is that of the file of which they were
         made: Problem("conflict") where the asset has another by now. Raises Problem("not_found") when the asset is
@@ -43,8 +49,10 @@ class Renditions:
                 raise missing(asset_id)
             if sha256 not in (None, asset.sha256):
                 raise Problem("conflict", f"the file of {asset_id[:128]!r} is another by now")
-            names = [one.name for one in new]
-            here = (renditions.c.asset_id == asset_id) & renditions.c.name.in_(names)
+            which: list[ColumnElement[bool]] = [renditions.c.name.in_([one.name for one in new])]
+            if folder is not None:
+                which.append(renditions.c.name.startswith(f"{folder}/", autoescape=True))
+            here = (renditions.c.asset_id == asset_id) & or_(*which)
             replaced = set(connection.execute(delete(renditions).where(here).returning(renditions.c.file)).scalars())
             if new:
                 more = {"asset_id": asset_id, "created_at": self._clock()}
@@ -64,7 +72,7 @@ class Renditions:
         """The rendition of this name, or Problem("not_found"), also where there is no such asset."""
         known_id(asset_id)
         row = None
-        if _NAME.fullmatch(name):
+        if _is_name(name):
             with self._database.read() as connection:
                 row = connection.execute(_rows(asset_id).where(renditions.c.name == name)).first()
         if row is None:
@@ -81,10 +89,14 @@ def remove_of_asset(connection: Connection, asset_id: str) -> list[str]:
 def _check(new: Sequence[NewRendition]) -> None:
     names = [one.name for one in new]
     for name in names:
-        if name == ORIGINAL or not _NAME.fullmatch(name):
+        if name == ORIGINAL or not _is_name(name):
             raise ValueError(f"{name!r} is no name of a rendition")
     if len(set(names)) < len(names):
         raise ValueError("two renditions have the same name")
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= _MAX_NAME and _NAME.fullmatch(name) is not None
 
 
 def _rows(asset_id: str) -> Select[Any]:

@@ -131,7 +131,8 @@ class FoundPart:
 
 @dataclass(frozen=True)
 class NewRendition:
-    """A file made of an asset's own. ``file`` is its path in Files, ``name`` (``[A-Za-z0-9._-]``) the client's.
+    """A file made of an asset's own. ``file`` is its path in Files, ``name`` (``[A-Za-z0-9._-]``, with
+    at most one folder before it) the client's.
 
     ``sha256`` is the hex digest of the file, ``bytes`` its size, ``width`` and ``height`` are pixels.
     """

@@ -21,10 +21,8 @@ Child (``python -m serve_app.somewhere``)::
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
-import resource
 import signal
 import socket
 import struct
@@ -39,6 +37,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from serve_app.errors import Problem
+from serve_app.media.confinement import ChildLimits, confine, die_with
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,20 +55,7 @@ STDERR_TAIL = 4096
 """Bytes of the child's standard error that are kept for the log."""
 
 _LENGTH = struct.Struct(">I")
-_PR_SET_PDEATHSIG = 1
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
-
-
-@dataclass(frozen=True)
-class ChildLimits:
-    """What the kernel allows a child."""
-
-    memory_mb: int = 4096
-    """Address space; threads' stacks and mapped libraries count."""
-    cpu_s: int = 3600
-    """Processor seconds of all threads together."""
-    files: int = 64
-    """Open file descriptors."""
 
 
 @dataclass(frozen=True)
@@ -249,9 +235,9 @@ def child_main(handle: Callable[[Message, Callable[..., None]], None]) -> int:
     of memory are told to the parent; any other exception is the child's own fault and ends it with status 1.
     """
     rules = json.loads(sys.argv[1])
-    _die_with(rules.pop("parent"))
+    die_with(rules.pop("parent"))
     limits = ChildLimits(**rules)
-    _confine(limits)
+    confine(limits)
     channel = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
@@ -322,26 +308,6 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     place = str(Path(__file__).resolve().parents[2])
     return {**kept, "PYTHONPATH": place, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-
-
-def _die_with(parent: int) -> None:
-    """Asks the kernel for a SIGKILL when the parent ends, and ends if it has ended before."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _confine(limits: ChildLimits) -> None:
-    memory = limits.memory_mb << 20
-    rules = (
-        (resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, limits.cpu_s), (resource.RLIMIT_NOFILE, limits.files),
-        (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0),
-    )  # fmt: skip
-    for which, value in rules:
-        hard = resource.getrlimit(which)[1]
-        soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        # A second later the kernel would send SIGKILL, which does not tell why.
-        resource.setrlimit(which, (soft, soft + 1 if which == resource.RLIMIT_CPU else soft))
 
 
 def _log_failure(module: str, code: int, tail: str) -> None:

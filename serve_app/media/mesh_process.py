@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.errors import Problem
-from serve_app.media.child import Child, ChildLimits, Message, child_main, inheritable
+from serve_app.media.child import Child, Message, child_main, inheritable
+from serve_app.media.confinement import ChildLimits
 from serve_app.media.mesh_loading import LoadedMesh, MeshFacts, Up
 from serve_app.media.mesh_parts import MeshLimits
 from serve_app.media.meshes import Material, Mesh

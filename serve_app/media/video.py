@@ -90,7 +90,7 @@ class Video:
         self._skipped = 0
         self._packets_read = 0
         self._media_type = _media_type(path)
-        self._container = _opened(path, self._media_type)
+        self._container = opened(path, DEMUXERS[self._media_type])
         self._images, first = self._first_image(path)
         self._clock = _Clock(self._stream.time_base or Fraction(1, 1000), _rate(self._stream))
         self._turned: tuple[int, int, int] | None = None
@@ -105,6 +105,16 @@ class Video:
         yield from self._counted(self._frame)
         for image in self._images:
             yield from self._counted(self._placed(image))
+
+    @property
+    def stream(self) -> VideoStream:
+        """The stream that is decoded."""
+        return self._stream
+
+    @property
+    def first(self) -> Frame:
+        """Its first frame, before the iteration has begun."""
+        return self._frame
 
     @property
     def complete(self) -> bool:
@@ -142,7 +152,7 @@ class Video:
             self.errors = self._skipped = self._packets_read = 0
             if index != streams[-1]:
                 self._container.close()
-                self._container = _opened(path, self._media_type)
+                self._container = opened(path, DEMUXERS[self._media_type])
         raise Problem("undecodable_media", _why_no_frame(packets))
 
     def _read(self) -> Iterator[VideoFrame]:
@@ -248,27 +258,29 @@ def _media_type(path: str) -> str:
     raise Problem("unsupported_media", f"{media_type or 'unknown content'} is not a video that is read here")
 
 
-def _opened(path: str, media_type: str) -> InputContainer:
+def opened(path: str, demuxer: str) -> InputContainer:
+    """The file, read by this demuxer and no other. Raises Problem("undecodable_media")."""
     import av
     import av.logging
     from av.error import FFmpegError
 
     av.logging.set_level(None)
-    demuxer = DEMUXERS[media_type]
-    if demuxer == "mpeg":
-        demuxer = _mpeg_demuxer(path)
+    demuxer = exact_demuxer(path, demuxer)
     options = {"protocol_whitelist": "file", "format_whitelist": demuxer, "max_streams": str(MAX_STREAMS)}
     try:
         return av.open(path, "r", format=demuxer, container_options=options, metadata_errors="replace")
     except MemoryError:
         raise
     except (FFmpegError, ValueError) as error:
-        text = f"the {media_type} cannot be opened: its headers are missing or broken"
+        text = f"the file ({demuxer}) cannot be opened: its headers are missing or broken"
         raise Problem("undecodable_media", text) from error
 
 
-def _mpeg_demuxer(path: str) -> str:
-    """A program stream begins with a pack header, a bare stream with a sequence header (ISO/IEC 13818-1, -2)."""
+def exact_demuxer(path: str, demuxer: str) -> str:
+    """``mpegvideo`` in place of ``mpeg`` for a bare stream: it begins with a sequence header, and what is multiplexed
+    with a pack header (ISO/IEC 13818-1, -2)."""
+    if demuxer != "mpeg":
+        return demuxer
     with open(path, "rb") as file:
         return "mpeg" if file.read(4) == b"\0\0\x01\xba" else "mpegvideo"
 

@@ -55,14 +55,17 @@ class NewAsset:
 class Download:
     """A stored file on its way out; whoever sends ``stream`` closes it.
 
-    ``ours`` is a file that this service made, such as a thumbnail, and not what somebody posted.
+    ``ours`` is a file that this service made, such as a thumbnail, and not what somebody posted; ``sha256`` is its hex
+    digest. ``immutable``: under this address there will never be another content, since its name comes from it.
     """
 
     media_type: str
     size: int
     name: str
     stream: BinaryIO
+    sha256: str
     ours: bool = False
+    immutable: bool = False
 
 
 class ImagePort(Protocol):
@@ -95,6 +98,19 @@ class ShapePort(Protocol):
         ...
 
 
+Direct = Literal["thumbnail", "summary", "sound"]
+"""What is made of a video at once."""
+
+
+class TranscodePort(Protocol):
+    """What is made of a video while its client waits."""
+
+    async def direct(self, upload: Upload, what: Direct, format: str, side: int) -> tuple[bytes, str]:
+        """The file and its media type; ``side`` is the most pixels of one. Raises ``unprocessable`` where it lacks what
+        is asked for."""
+        ...
+
+
 class JobPort(Protocol):
     """Work in the background."""
 
@@ -120,6 +136,10 @@ class AssetPort(Protocol):
     async def annotations(self, id: str) -> schemas.AssetAnnotations: ...
     async def renditions(self, id: str) -> schemas.Renditions: ...
     async def download(self, id: str, path: str) -> Download: ...
+    async def adapt(self, id: str, preset: str, idempotency_key: str | None) -> tuple[schemas.Job, bool]:
+        """The job, and whether it is new."""
+        ...
+
     async def delete(self, id: str) -> None: ...
     async def page(
         self, *, owner: str | None, kind: str | None, sha256: str | None, filter: str | None, limit: int,
@@ -196,4 +216,5 @@ class Services:
     people: PeoplePort | None = None
     shape3d: ShapePort | None = None
     index: IndexPort | None = None
+    transcoding: TranscodePort | None = None
     max_upload_bytes: int = 256 * 1024 * 1024

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from serve_app.errors import Problem
 from serve_app.wire.ports import Download, NewAsset
 from serve_app.wire.routing import AtEnd, Behind, multipart_docs, problem_docs, reply
-from serve_app.wire.schemas import Asset, AssetAnnotations, AssetPage, Kind, Renditions
+from serve_app.wire.schemas import Asset, AssetAnnotations, AssetPage, Job, Kind, Renditions, WantedRenditions
 from serve_app.wire.solr import solr_document
 from serve_app.wire.uploads import read_upload
 
@@ -24,6 +24,7 @@ router = APIRouter(prefix="/v1/assets", tags=["assets"])
 T = TypeVar("T")
 
 _CHUNK = 1024 * 1024
+_FOREVER = "public, max-age=31536000, immutable"
 _FIELDS = {
     "owner": "who posts it",
     "id": "the client's own id; generated when left out",
@@ -86,15 +87,33 @@ async def get_annotations(
 
 @router.get("/{id:path}/renditions", response_model=Renditions, responses=problem_docs(404))
 async def get_renditions(id: str, behind: Behind) -> Response:
-    """The files that were made of the asset: of a 3D model pictures that show it."""
+    """The files that were made of the asset: of a 3D model pictures that show it, of a video its streams."""
     return reply(await behind.assets.renditions(id))
 
 
-@router.head("/{id:path}/files/{path}", include_in_schema=False)
-@router.get("/{id:path}/files/{path}", response_class=Response, responses=problem_docs(404))
-async def get_file(id: str, path: str, behind: Behind) -> Response:
-    """A stored file: ``original``, or a rendition by its name. Range requests are answered."""
-    return _send(await behind.assets.download(id, path))
+@router.post("/{id:path}/renditions", status_code=202, response_model=Job, responses=problem_docs(400, 404, 422, 503))
+async def add_renditions(
+    id: str,
+    wanted: WantedRenditions,
+    behind: Behind,
+    idempotency_key: str | None = Header(None, max_length=255),
+) -> Response:
+    """Make a preset's streams of the asset: the job that does, which is the one that waits or runs where there is one.
+
+    They are among the asset's renditions, all of them, once the job has succeeded; those of the preset that were there
+    before stay until then.
+    """
+    job, _ = await behind.assets.adapt(id, wanted.preset, idempotency_key)
+    return reply(job, 202, {"Location": f"/v1/jobs/{job.id}"})
+
+
+@router.head("/{id:path}/files/{path:path}", include_in_schema=False)
+@router.get("/{id:path}/files/{path:path}", response_class=Response, responses=problem_docs(404))
+async def get_file(
+    id: str, path: str, behind: Behind, if_none_match: str | None = Header(None, max_length=2000)
+) -> Response:
+    """A stored file: ``original``, or a rendition by its name, such as ``web/master.m3u8``. Ranges are answered."""
+    return _send(await behind.assets.download(id, path), if_none_match)
 
 
 @router.get("/{id:path}", response_model=Asset, responses=problem_docs(404))
@@ -120,13 +139,22 @@ async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _send(download: Download) -> Response:
+def _send(download: Download, known: str | None) -> Response:
+    tag = f'"{download.sha256}"'
+    kept = {"ETag": tag, "Cache-Control": _FOREVER if download.immutable else "no-cache"}
+    if download.ours:
+        # Players of other sites' pages read what was made to be played.
+        kept |= {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Content-Range, ETag"}
+    if known is not None and tag in known.replace(",", " ").split():
+        download.stream.close()
+        return Response(status_code=304, headers=kept)
     # Somebody else's bytes under our address: never rendered in place, never sniffed into something else.
     place = "inline" if download.ours else "attachment"
     headers = {
         "X-Content-Type-Options": "nosniff",
         "Content-Disposition": f"{place}; filename*=UTF-8''{quote(download.name)}",
         "Content-Security-Policy": "sandbox",
+        **kept,
     }
     try:
         return _OpenFile(download.stream, media_type=download.media_type, headers=headers)

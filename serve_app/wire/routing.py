@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from serve_app.errors import Problem
-from serve_app.wire.ports import Services, ShapePort
+from serve_app.wire.ports import Services, ShapePort, TranscodePort
 from serve_app.wire.schemas import ProblemDetail
 
 
@@ -32,6 +32,16 @@ async def shapes(behind: Behind) -> ShapePort:
 
 
 Shapes = Annotated[ShapePort, Depends(shapes)]
+
+
+async def transcoding(behind: Behind) -> TranscodePort:
+    """Who encodes videos; ``unavailable`` where nobody does."""
+    if behind.transcoding is None:
+        raise Problem("unavailable", "this service encodes no videos")
+    return behind.transcoding
+
+
+Transcoding = Annotated[TranscodePort, Depends(transcoding)]
 
 
 async def closing() -> AsyncIterator[AsyncExitStack]:

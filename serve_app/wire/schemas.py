@@ -291,6 +291,12 @@ class Renditions(Shape):
     items: list[Rendition] = []
 
 
+class WantedRenditions(Shape):
+    """Which streams are to be made of an asset."""
+
+    preset: str = Field(max_length=40, description="a preset of configs/ladder.yaml", examples=["web"])
+
+
 class TextQuery(Shape):
     """A search by text."""
 

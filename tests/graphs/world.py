@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deployments.batcher import settled
+from graphs.adapt_work import AdaptWork
+from graphs.adaptation import AdaptGraph, TranscodeCalls
 from graphs.annotators import Annotators, Models
 from graphs.assets import AssetGraph
 from graphs.embedding import ENCODER, SENTENCES, Embedding
@@ -32,6 +34,8 @@ from graphs.shape_work import ShapeWork
 from graphs.upkeep import Upkeep
 from graphs.video import Reading, VideoCalls, VideoGraph
 from graphs.video_work import VideoWork
+from serve_app.adaptation.adapt import EncodeLimits
+from serve_app.adaptation.ladder import load_ladder
 from serve_app.annotation.descriptor import Described, KeptFace
 from serve_app.annotation.labels import FoundFace, Label
 from serve_app.catalog import NewContent, Served
@@ -334,13 +338,16 @@ class World:
         drawing = Drawing(MeshLimits(), Rings(), size=64, thumbnail_size=64, turntable_size=64, turntable_frames=4)
         self.renderer = Handle(ShapeGraph(self.annotators, self.places, drawing))
         self.shapes = ShapeCalls(self.renderer, self.places)
-        self.assets = AssetGraph(self.places, self.videos, self.shapes, self.runner)
+        self.assets = AssetGraph(self.places, self.videos, self.shapes, load_ladder(), self.runner)
+        self.transcoder = Handle(AdaptGraph(self.places, EncodeLimits()))
+        self.transcoding = TranscodeCalls(self.transcoder, self.places)
+        adapting = AdaptWork(self.transcoding, self.places)
         watching, drawing_work = VideoWork(self.videos, self.places), ShapeWork(self.shapes, self.places)
         self.reindexing = Reindexing(self.embedding, self.shards, watching, drawing_work)
         self.upkeep = Upkeep(self.embedding, self.shards)
         quick = QuickWork(self.image, self.embedding, self.people)
         self.processing = ProcessingGraph(
-            quick, watching, drawing_work, self.reindexing, self.people, self.upkeep
+            quick, watching, drawing_work, adapting, self.reindexing, self.people, self.upkeep
         )  # fmt: skip
         self.index = IndexGraph(self.embedding, self.shards, self.runner)
         self.jobs = JobGraph(self.places)

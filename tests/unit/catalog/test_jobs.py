@@ -109,7 +109,7 @@ def test_a_job_that_kills_its_workers_fails_with_a_reason(catalog: Catalog, cloc
         "annotate": "failed",
         "index": "failed",
         "preview": "ready",
-        "adapt": "pending",
+        "adapt": "skipped",
     }
     assert asset.stages["index"].error == failed.error
 
@@ -271,3 +271,42 @@ def test_pages_of_jobs_are_stable(catalog: Catalog) -> None:
     for bad in ({"state": "lost"}, {"limit": 0}, {"cursor": "?"}, {"cursor": "YXNzZXRzOjE"}):
         with pytest.raises(Problem, match="bad_request"):
             catalog.jobs.page(**bad)
+
+
+def test_an_adaptation_is_queued_once_for_each_preset(catalog: Catalog) -> None:
+    catalog.assets.add(picture())
+    assert catalog.assets.get("a").stages["adapt"] == Stage("skipped")
+    job, new = catalog.jobs.adapt("a", "web")
+    assert (new, job.kind, job.asset_id, job.payload) == (True, "adapt", "a", {"preset": "web"})
+    assert catalog.assets.get("a").stages["adapt"] == Stage("pending")
+    assert catalog.jobs.adapt("a", "web") == (job, False)
+    other, new = catalog.jobs.adapt("a", "360", "key")
+    assert (new, other.id == job.id) == (True, False)
+    assert catalog.jobs.adapt("a", "web", "key") == (other, False)
+    held = catalog.jobs.claim("w", 30, kinds=("adapt",))
+    assert held is not None
+    again, new = catalog.jobs.adapt("a", "web")
+    assert (again.id, again.state, new) == (job.id, "running", False)
+    catalog.jobs.set_stage(held, "adapt", "ready")
+    catalog.jobs.finish(held)
+    third, new = catalog.jobs.adapt("a", "web")
+    assert (third.id == job.id, new) == (False, True)
+    with pytest.raises(Problem) as told:
+        catalog.jobs.adapt("nobody", "web")
+    assert told.value.code == "not_found"
+
+
+def test_an_adaptation_that_dies_fails_its_stage_and_no_other(catalog: Catalog, clock: Clock) -> None:
+    catalog.assets.add(picture())
+    job, _ = catalog.jobs.adapt("a", "web")
+    assert catalog.jobs.cancel(job.id).state == "cancelled"
+    assert catalog.assets.get("a").stages["adapt"] == Stage("failed", "cancelled")
+    catalog.jobs.adapt("a", "web")
+    for _ in range(2):
+        assert catalog.jobs.claim("w", 30, kinds=("adapt",), max_attempts=2)
+        clock.move(31)
+    assert catalog.jobs.claim("w", 30, kinds=("adapt",), max_attempts=2) is None
+    asset = catalog.assets.get("a")
+    assert asset.stages["adapt"].state == "failed"
+    assert "2 attempts" in (asset.stages["adapt"].error or "")
+    assert (asset.state, asset.stages["annotate"]) == ("processing", Stage("pending"))

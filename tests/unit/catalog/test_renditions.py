@@ -97,7 +97,7 @@ def test_renditions_of_what_is_gone_or_another_by_now_are_refused(catalog: Catal
     assert catalog.renditions.of_asset("a") == []
 
 
-@pytest.mark.parametrize("name", ["", "original", ".hidden", "a/b", "..", "a b", "a\n", "é", "x" * 101])
+@pytest.mark.parametrize("name", ["", "original", ".hidden", "a/b/c", "..", "a b", "a\n", "é", "x" * 101])
 def test_names_that_no_address_or_folder_should_have_are_refused(catalog: Catalog, name: str) -> None:
     mesh(catalog)
     with pytest.raises(ValueError, match="no name"):
@@ -146,3 +146,28 @@ def test_side_by_side_no_file_is_forgotten_and_none_is_given_twice(url: str) -> 
     assert len(given) == len(set(given)) > 20
     assert kept == stored - set(given)
     catalog.close()
+
+
+def test_a_folder_is_replaced_as_a_whole(catalog: Catalog) -> None:
+    mesh(catalog)
+    mesh(catalog, "b")
+    catalog.renditions.put("b", [made("web/one", "b/1")])
+    first = [made("web/one", "a/1"), made("web/two", "a/2"), made("web2/one", "a/3"), made("webone", "a/4")]
+    assert catalog.renditions.put("a", first) == []
+    again = [made("web/two", "a/5"), made("web/three", "a/6")]
+    assert catalog.renditions.put("a", again, folder="web") == ["a/1", "a/2"]
+    assert [each.name for each in catalog.renditions.of_asset("a")] == ["web/three", "web/two", "web2/one", "webone"]
+    assert catalog.renditions.get("a", "web/two").file == "a/5"
+    assert code(catalog.renditions.get, "a", "web/one") == "not_found"
+    assert catalog.renditions.put("a", [], folder="we_") == [], "no pattern"
+    assert [each.file for each in catalog.renditions.of_asset("b")] == ["b/1"]
+
+
+@pytest.mark.parametrize(
+    "name", ["/one", "web/", "web//one", "a/b/c", "../one", "web/.hidden", "w" * 60 + "/" + "o" * 60]
+)
+def test_names_in_folders_that_cannot_be(catalog: Catalog, name: str) -> None:
+    mesh(catalog)
+    with pytest.raises(ValueError, match="no name"):
+        catalog.renditions.put("a", [made(name, "a/1")])
+    assert code(catalog.renditions.get, "a", name) == "not_found"

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from serve_app.errors import Problem
-from serve_app.media.child import Child, ChildLimits
+from serve_app.media.child import Child
+from serve_app.media.confinement import ChildLimits
 
 MODULE = "tests.unit.media.odd_child"
 

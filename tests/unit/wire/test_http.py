@@ -65,8 +65,20 @@ class Fake:
     async def download(self, id, path):
         self.note("download", id, path)
         if path == "thumbnail.png":
-            return Download("image/png", 8, "a-thumbnail.png", io.BytesIO(b"\x89PNG\r\n\x1a\n"), ours=True)
-        return Download("text/plain", 8, "naïve.html", io.BytesIO(b"<script>"))
+            return Download("image/png", 8, "a-thumbnail.png", io.BytesIO(b"\x89PNG\r\n\x1a\n"), "1" * 64, ours=True)
+        if path == "web/h264-111111111111.mp4":
+            return Download("video/mp4", 4, "a-web.mp4", io.BytesIO(b"moov"), "1" * 64, ours=True, immutable=True)
+        return Download("text/plain", 8, "naïve.html", io.BytesIO(b"<script>"), "0" * 64)
+
+    async def adapt(self, id, preset, idempotency_key):
+        self.note("adapt", id, preset, idempotency_key)
+        return schemas.Job(
+            id="j", kind="adapt", asset_id=id, state="queued", progress=0, attempts=0, created_at=NOW
+        ), True
+
+    async def direct(self, upload, what, format, side):
+        self.note("direct", upload.data, what, format, side)
+        return b"made", "image/webp"
 
     async def delete(self, id):
         self.note("delete", id)
@@ -249,6 +261,48 @@ def test_what_the_service_made_itself_is_shown_in_place(http):
     assert answer.headers["content-security-policy"] == "sandbox"
 
 
+def test_files_are_kept_by_who_fetched_them(http):
+    stream = http.get("/v1/assets/a/b/files/web/h264-111111111111.mp4")
+    assert stream.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert stream.headers["etag"] == f'"{"1" * 64}"'
+    assert stream.headers["access-control-allow-origin"] == "*"
+    original = http.get("/v1/assets/a/files/original")
+    assert original.headers["cache-control"] == "no-cache"
+    assert "access-control-allow-origin" not in original.headers
+    for known, status in (
+        (original.headers["etag"], 304), (f'"x", {original.headers["etag"]}', 304), ('"x"', 200), ("*x", 200)
+    ):  # fmt: skip
+        again = http.get("/v1/assets/a/files/original", headers={"If-None-Match": known})
+        assert (again.status_code, len(again.content)) == (status, 0 if status == 304 else 8)
+        assert again.headers["etag"] == original.headers["etag"]
+
+
+def test_streams_are_made_by_a_job(http, fake):
+    answer = http.post("/v1/assets/a/b/renditions", json={"preset": "web"}, headers={"Idempotency-Key": "k"})
+    assert answer.status_code == 202
+    assert answer.headers["location"] == "/v1/jobs/j"
+    assert answer.json()["kind"] == "adapt"
+    assert fake.asked == [("adapt", "a/b", "web", "k")]
+    for body in ({}, {"preset": 3}, {"preset": "web", "more": 1}):
+        assert_problem(http.post("/v1/assets/a/renditions", json=body), 400, "bad_request")
+
+
+def test_the_transcoders_routes_that_answer_at_once(fake):
+    with TestClient(create_app(Services(*[fake] * 7, transcoding=fake, max_upload_bytes=1000))) as http:
+        assert http.get("/HealthCheck/").json() == {"status": "ok"}
+        answer = http.post("/ThumbnailFromVideo/?format=webp&size=100", files={"file": b"abc"})
+        assert (answer.content, answer.headers["content-type"]) == (b"made", "image/webp")
+        http.post("/GIFSummaryFromVideo/", files={"file": b"abc"})
+        http.post("/ExtractAudioFromVideo/?format=m4a", files={"file": b"abc"})
+        assert fake.asked == [
+            ("direct", b"abc", "thumbnail", "webp", 100),
+            ("direct", b"abc", "summary", "gif", 320),
+            ("direct", b"abc", "sound", "m4a", 0),
+        ]
+        for wrong in ("/ThumbnailFromVideo/?format=gif", "/GIFSummaryFromVideo/?size=9999"):
+            assert_problem(http.post(wrong, files={"file": b"abc"}), 400, "bad_request")
+
+
 def test_a_file_that_is_deleted_while_it_is_sent_arrives_whole(http, fake, tmp_path, monkeypatch):
     place = tmp_path / "original"
     place.write_bytes(bytes(range(256)) * 1000)
@@ -257,7 +311,7 @@ def test_a_file_that_is_deleted_while_it_is_sent_arrives_whole(http, fake, tmp_p
     async def download(id, path):
         opened.append(place.open("rb"))
         place.unlink()
-        return Download("image/png", 256_000, "x.png", opened[-1])
+        return Download("image/png", 256_000, "x.png", opened[-1], "0" * 64)
 
     monkeypatch.setattr(fake, "download", download)
     whole = http.get("/v1/assets/a/files/original")

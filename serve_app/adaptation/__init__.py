@@ -1,0 +1,1 @@
+"""Adaptation: an asset in every shape that its viewers need."""
