@@ -39,7 +39,6 @@ KEPT_BYTES = 64 * 1024 * 1024
 """Of what was made at once."""
 ENCODED = 0.95
 """How far an adaptation is when all is encoded, and is to be stored."""
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)

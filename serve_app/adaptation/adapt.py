@@ -123,17 +123,18 @@ def _indexed(plan: Plan, raw: Path, to: Path, digits: int) -> Outputs:
         return _named_by_content(track, digits) if digits else track
 
     try:
-        videos = [Video(each, made(each.name)) for each in plan.videos]
+        videos = sorted((Video(each, made(each.name)) for each in plan.videos), key=lambda video: video.out.bit_rate)
         audios = tuple(Audio(each, made(each.name)) for each in plan.audios)
-    except ValueError as error:
-        raise Problem("undecodable_media", f"nothing could be encoded of the file: {error}") from error
+    except (ValueError, FileNotFoundError) as error:
+        raise Problem("undecodable_media", "nothing could be encoded of a track of the file") from error
     words = []
-    for each in plan.subtitles:
-        path = raw / f"{each.name}.vtt"
-        if path.stat().st_size > len("WEBVTT\n\n"):
-            words.append(Subtitle(each, path.name, path.stat().st_size))
+    for track in plan.subtitles:
+        path = raw / f"{track.name}.vtt"
+        size = path.stat().st_size if path.exists() else 0
+        if size > len("WEBVTT\n\n"):
+            words.append(Subtitle(track, path.name, size))
             path.rename(to / path.name)
-    return Outputs(plan.fps, tuple(sorted(videos, key=lambda video: video.out.bit_rate)), audios, tuple(words))
+    return Outputs(plan.fps, tuple(videos), audios, tuple(words))
 
 
 def _named_by_content(track: TrackFile, digits: int) -> TrackFile:

@@ -30,6 +30,8 @@ AUDIO_DEMUXERS: dict[str, str] = {
 TEXT_CODECS = frozenset({"ass", "mov_text", "subrip", "text", "webvtt"})
 """Subtitles that are letters; others are pictures."""
 MAX_CHANNELS = 64
+_PACKETS = 20_000
+"""Read in search of a track's first sound: some minutes."""
 
 Hdr = Literal["pq", "hlg"]
 _TRANSFERS: dict[int, Hdr] = {16: "pq", 18: "hlg"}
@@ -102,8 +104,12 @@ def read_tracks(path: str, limits: Limits | None = None) -> Source:
     video, seconds = _video(path, media_type, limits)
     container = opened(path, demuxer)
     try:
-        audios = _audios(container)
         subtitles, notes = _subtitles(container)
+        declared = _audios(container)
+        heard = _heard(container, {each.index for each in declared})
+        audios = tuple(each for each in declared if each.index in heard)
+        silent = [each.index for each in declared if each.index not in heard]
+        notes += tuple(f"track {index} is left out: it has no sound that can be decoded" for index in silent)
         seconds = seconds or (container.duration / 1_000_000 if container.duration else None)
     finally:
         container.close()
@@ -182,6 +188,34 @@ def _audios(container: InputContainer) -> tuple[AudioTrack, ...]:
         name = context.codec.canonical_name
         found.append(AudioTrack(stream.index, name, context.channels, context.sample_rate, *_named(stream)))
     return tuple(found)
+
+
+def _heard(container: InputContainer, wanted: set[int]) -> set[int]:
+    """Which of these tracks have sound that can be decoded: one that has not would end the encoding of all."""
+    from av.error import FFmpegError
+    from av.stream import Discard
+
+    left = set(wanted)
+    for stream in container.streams:
+        stream.discard = Discard.default if stream.index in wanted else Discard.all
+    try:
+        for number, packet in enumerate(container.demux()):
+            if not left or number > _PACKETS:
+                break
+            if packet.stream.index in left and _decodes(packet):
+                left.discard(packet.stream.index)
+    except FFmpegError:
+        pass
+    return wanted - left
+
+
+def _decodes(packet: Any) -> bool:
+    from av.error import FFmpegError
+
+    try:
+        return bool(packet.decode())
+    except FFmpegError:
+        return False
 
 
 def _subtitles(container: InputContainer) -> tuple[tuple[SubtitleTrack, ...], tuple[str, ...]]:

@@ -29,11 +29,12 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def film(http, clip):
+def film(service, clip):
     """A video with the streams of ``web``."""
-    id = post(http, clip)
-    job = order(http, id)
-    assert ended(http, job)["state"] == "succeeded"
+    with httpx.Client(base_url=service.url, timeout=120) as http:
+        id = post(http, clip)
+        job = ended(http, order(http, id))
+    assert job["state"] == "succeeded", job
     return id
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import av
 import pytest
 
 from serve_app.errors import Problem
@@ -59,6 +60,23 @@ def test_sound_alone(tmp_path: Path) -> None:
     (track,) = source.audios
     assert (track.index, track.codec, track.channels, track.sample_rate) == (0, "aac", 2, 44100)
     assert source.duration_s == pytest.approx(1, abs=0.05)
+
+
+def test_a_track_without_any_sound_is_left_out(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mp4", noise(50, (320, 240)))
+    file = tmp_path / "declared.mkv"
+    with av.open(str(film)) as source, av.open(str(file), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        output.add_stream("aac", rate=48000).codec_context.open()
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                output.mux(packet)
+    with av.open(str(file)) as container:
+        assert len(container.streams.audio) == 1
+    found = read_tracks(str(file))
+    assert found.audios == ()
+    assert found.notes == ("track 1 is left out: it has no sound that can be decoded",)
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
