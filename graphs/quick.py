@@ -181,10 +181,11 @@ class QuickWork(Recipe):
             catalog.words.put_many(bodies)
         for revision, vectors in made.items():
             catalog.vectors.put_many(vectors, revision)
-        ended = {each.job.id: each for each in some if each.ended}
+        # By the claim: a job whose lease ran out may be another's by now, or this runner's once more.
+        ended = {each.job.claim: each for each in some if each.ended}
         outcomes = catalog.jobs.finish_many([Ended(each.job, each.error, each.stages) for each in ended.values()])
-        lost = {outcome: error for outcome, error in zip(ended, outcomes, strict=True) if isinstance(error, Exception)}
-        return [lost.get(each.job.id) if each.ended else None for each in some]
+        lost = {claim: error for claim, error in zip(ended, outcomes, strict=True) if isinstance(error, Exception)}
+        return [lost.get(each.job.claim) if each.ended else None for each in some]
 
     @property
     def _catalog(self) -> Catalog:

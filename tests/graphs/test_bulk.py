@@ -186,6 +186,22 @@ def test_a_job_that_was_claimed_again_is_looked_after_when_its_first_run_ends(
     asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
+def test_of_two_claims_that_end_together_each_gets_its_own_outcome(world: World) -> None:
+    add(world, new("a", b"some words"))
+    quick, jobs = world.processing.quick, world.catalog.jobs
+    (first,) = jobs.claim_many("w", -1.0, 1)
+    (second,) = jobs.claim_many("w", 60.0, 1)
+
+    async def both() -> list[object]:
+        ended = [await quick.find(first), await quick.find(second)]
+        return list(await asyncio.gather(*map(quick.write, ended), return_exceptions=True))
+
+    lost, done = asyncio.run(both())
+    assert isinstance(lost, LeaseLostError)
+    assert done is None
+    assert jobs.get(first.id).state == "succeeded"
+
+
 def test_duplicates_of_one_user_share_a_vector_and_answer_with_the_latest(world: World) -> None:
     add(world, new("first", b"the same words"), new("second", b"the same words"))
     work(world)
