@@ -22,6 +22,7 @@ class Adaptation(Protocol):
     def prepare(self) -> None: ...
     def adapt(self, request: Any) -> AsyncIterator[Any]: ...
     async def direct(self, request: Any) -> Any: ...
+    async def probe(self, file: str) -> Any: ...
 
 
 @serve.deployment
@@ -47,6 +48,11 @@ class Transcoder:
         """What is made at once of a file."""
         async with self.desk:
             return await self.adaptation.direct(request)
+
+    async def probe(self, file: str) -> Any:
+        """What is in a file; raises ``Problem`` where it cannot be read."""
+        async with self.desk:
+            return await self.adaptation.probe(file)
 
     async def status(self) -> dict[str, str]:
         """For ``/health/ready``: the binary has told what it can do, so it runs."""

@@ -53,7 +53,7 @@ class AdaptWork:
         except (Problem, asyncio.CancelledError):
             await publisher.drop(made)
             raise
-        await publisher.publish(asset, made, preset if asset.kind == "video" else None)
+        await publisher.publish(asset, made, None if asset.kind == "image" else preset)
 
     @property
     def _catalog(self) -> Catalog:

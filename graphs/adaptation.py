@@ -24,6 +24,8 @@ from serve_app.catalog import Job, LeaseLostError, NewRendition
 from serve_app.catalog.rows import Kind
 from serve_app.errors import Problem
 from serve_app.media import ffmpeg
+from serve_app.media.tracks import Source
+from serve_app.media.tracks_process import probe
 from serve_app.media.workplace import sweep, workplace
 from serve_app.wire import ports
 
@@ -120,6 +122,11 @@ class AdaptGraph(Recipe):
                 yield NewRendition(f"{request.preset}/{name}", media_type, *stored, width, height)
                 yield Share(ENCODED + (1 - ENCODED) * number / len(made.files))
 
+    async def probe(self, file: str) -> Source:
+        """The tracks of a stored video or sound. Raises ``Problem``."""
+        async with near(self.places.files, file) as descriptor:
+            return await probe(descriptor, self.limits.source)
+
     async def direct(self, request: DirectRequest) -> Made:
         """What is made at once; what was made last is kept. Raises ``Problem``."""
         kept = self._kept
@@ -187,6 +194,11 @@ class TranscodeCalls:
 
     transcoder: Any
     places: Places
+
+    async def probe(self, file: str) -> Source:
+        """The tracks of a stored video or sound. Raises ``Problem``."""
+        source: Source = await call(self.transcoder.probe, file, timeout_s=DIRECT_S)
+        return source
 
     async def direct(self, upload: ports.Upload, what: ports.Direct, format: str, side: int) -> tuple[bytes, str]:
         """What is made at once of a file that is not kept, and its media type. Raises ``Problem``."""

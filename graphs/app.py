@@ -139,7 +139,7 @@ def build_app(args: AppArgs) -> Application:
         image=image,
         video=videos,
         shape3d=shapes,
-        assets=AssetGraph(places, videos, shapes, load_ladder(), runner),
+        assets=AssetGraph(places, videos, shapes, transcoding, load_ladder(), runner),
         jobs=JobGraph(places),
         retrieval=retrieval,
         recommendation=RecommendationGraph(retrieval, recommender),

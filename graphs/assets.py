@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
-from graphs.adaptation import DIGITS
+from graphs.adaptation import DIGITS, TranscodeCalls
 from graphs.embedding import decode_text
 from graphs.jobs import show
 from graphs.places import Places
@@ -41,6 +41,7 @@ class AssetGraph:
     places: Places
     videos: VideoCalls
     shapes: ShapeCalls
+    transcoding: TranscodeCalls
     ladder: Ladder
     runner: Any = None
 
@@ -107,7 +108,9 @@ class AssetGraph:
         """Queue the job that makes what a preset gives of it, unless it waits or runs. Raises ``not_found``,
         ``bad_request`` or ``unprocessable``."""
         asset = await asyncio.to_thread(self._catalog.assets.get, id)
-        presets: dict[str, Callable[[str], Any]] = {"video": self.ladder.preset, "image": self.ladder.picture}
+        presets: dict[str, Callable[[str], Any]] = {
+            "video": self.ladder.preset, "audio": self.ladder.preset, "image": self.ladder.picture
+        }  # fmt: skip
         if asset.kind not in presets:
             raise Problem("unprocessable", f"nothing is made of {asset.kind}, only of {' and '.join(presets)}")
         presets[asset.kind](preset)
@@ -162,8 +165,8 @@ class AssetGraph:
             upload.file.seek(0)
             file = await asyncio.to_thread(self._files.put, upload.file, "")
             try:
-                if facts.kind == "video":
-                    facts = _facts(await self.videos.probe(file))
+                if facts.kind in ("video", "audio"):
+                    facts = await self._of_time(facts.media_type, file)
                 elif facts.kind == "shape3d" and upload.size <= SMALL_MESH:
                     await self.shapes.check(file)
             except BaseException:
@@ -175,6 +178,23 @@ class AssetGraph:
             description=new.description if (new.description or "").strip() else None,
         )  # fmt: skip
         return Addition(row, new.idempotency_key, JOBS.get(facts.kind, "process"))
+
+    async def _of_time(self, media_type: str, file: str) -> Facts:
+        """Facts of a video or a sound; the beginning of an MP4 or Ogg does not always tell which it is."""
+        family, _, container = media_type.partition("/")
+        try:
+            if family == "video":
+                return _facts(await self.videos.probe(file))
+            source = await self.transcoding.probe(file)
+            if source.video is not None:
+                return _facts(await self.videos.probe(file))
+        except Problem as problem:
+            if family == "audio" or problem.code != "undecodable_media":
+                raise
+            source = await self.transcoding.probe(file)
+            if source.video is not None:
+                raise
+        return Facts("audio", f"audio/{container}", duration_s=source.duration_s)
 
     @property
     def _catalog(self) -> catalog.Catalog:
@@ -206,14 +226,12 @@ def _inspect(upload: ports.Upload, said: str | None = None) -> Facts:
     kind = sniff.kind_of(media_type) if media_type else "image"
     if said is not None and sniff.kind_of(said) != kind:
         raise Problem("unsupported_media", f"it is said to be {said[:80]}, and is {media_type or 'unknown content'}")
-    if kind in ("video", "shape3d"):
+    if kind in ("video", "audio", "shape3d"):
         return Facts(kind, str(media_type))
     if kind == "text":
         if not decode_text(upload.data).strip():
             raise Problem("unprocessable", "the text is empty")
         return Facts("text", str(media_type))
-    if kind != "image":
-        raise Problem("unsupported_media", f"{media_type} is not stored yet; pictures, videos, 3D models and texts are")
     data = upload.data
     info = images.inspect(data)
     images.decode(data, max_side=64)

@@ -20,7 +20,7 @@ from serve_app.errors import Problem
 from serve_app.wire import schemas
 from serve_app.wire.ports import NewAsset, Upload
 from tests.graphs.world import World, png
-from tests.made_videos import noise, write_video
+from tests.made_videos import noise, write_sound, write_video
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +251,31 @@ def test_what_is_made_at_once_is_kept_by_content(world: World, clip: bytes, monk
             asyncio.run(world.transcoding.direct(Upload.of(data), what, "mp3", 0))
         assert told.value.code == code
     assert world.files() == []
+
+
+def test_a_sound_is_stored_and_becomes_streams(world: World, tmp_path: Path) -> None:
+    data = write_sound(tmp_path / "sound.m4a").read_bytes()
+    new = NewAsset(Upload.of(data, "a.m4a"), "anna", "film", "the sea at night")
+    asset = asyncio.run(world.assets.add(new))[0]
+    assert (asset.kind, asset.media_type) == ("audio", "audio/mp4")
+    assert asset.duration_s == pytest.approx(1, abs=0.05)
+    assert asyncio.run(world.processing.work_many("w")) == 1
+    asset = asyncio.run(world.assets.get("film"))
+    assert asset.state == "ready"
+    assert {name: each.state for name, each in asset.stages.items()} == {
+        "annotate": "skipped", "index": "ready", "preview": "skipped", "adapt": "skipped",
+    }  # fmt: skip
+    hits = asyncio.run(world.retrieval.search_text(schemas.TextQuery(text="the sea at night")))
+    assert hits.text is not None
+    assert hits.text.contents == ["film"], "by what is said of it"
+    order(world)
+    assert work(world)
+    assert {re.sub(r"-[0-9a-f]{12}", "", name) for name in names(world)} == {
+        "web/master.m3u8", "web/manifest.mpd", "web/aac.m3u8", "web/aac.mp4",
+    }  # fmt: skip
+    with pytest.raises(Problem) as told:
+        asyncio.run(world.assets.add(NewAsset(Upload.of(data[:200], "a.m4a"), "anna", "torn")))
+    assert told.value.code == "undecodable_media"
+    general = write_sound(tmp_path / "sound.mp4").read_bytes()  # a brand that does not tell
+    asset = asyncio.run(world.assets.add(NewAsset(Upload.of(general), "anna", "other")))[0]
+    assert (asset.kind, asset.media_type) == ("audio", "audio/mp4")

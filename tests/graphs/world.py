@@ -338,9 +338,11 @@ class World:
         drawing = Drawing(MeshLimits(), Rings(), size=64, thumbnail_size=64, turntable_size=64, turntable_frames=4)
         self.renderer = Handle(ShapeGraph(self.annotators, self.places, drawing))
         self.shapes = ShapeCalls(self.renderer, self.places)
-        self.assets = AssetGraph(self.places, self.videos, self.shapes, load_ladder(), self.runner)
         self.transcoder = Handle(AdaptGraph(self.places, EncodeLimits()))
         self.transcoding = TranscodeCalls(self.transcoder, self.places)
+        self.assets = AssetGraph(
+            self.places, self.videos, self.shapes, self.transcoding, load_ladder(), self.runner
+        )  # fmt: skip
         adapting = AdaptWork(self.transcoding, self.places)
         watching, drawing_work = VideoWork(self.videos, self.places), ShapeWork(self.shapes, self.places)
         self.reindexing = Reindexing(self.embedding, self.shards, watching, drawing_work)
