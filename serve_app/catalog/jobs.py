@@ -59,13 +59,20 @@ class Jobs:
 
     def adapt(self, asset_id: str, preset: str, idempotency_key: str | None = None) -> tuple[Job, bool]:
         """Queue the job that makes the streams ``preset`` of an asset; the one that waits or runs, and False, where
-        there is one, or where ``idempotency_key`` was used before. Raises Problem("not_found")."""
+        there is one, or where ``idempotency_key`` was used for the same before.
+
+        Raises Problem: ``not_found``, ``conflict`` for a key that was used for something else.
+        """
         known_id(asset_id)
+        if idempotency_key is not None:
+            validate_id(idempotency_key, "idempotency key")
 
         def work(connection: Connection) -> tuple[Job, bool]:
             if idempotency_key is not None:
                 found = job_rows.first(connection, jobs.c.idempotency_key == idempotency_key)
                 if found is not None:
+                    if (found.kind, found.asset_id, found.payload) != (job_rows.ADAPT, asset_id, {"preset": preset}):
+                        raise Problem("conflict", "the idempotency key was used for something else")
                     return found, False
             job_id, new = job_rows.adapt(connection, asset_id, preset, self._clock(), idempotency_key)
             return job_rows.load(connection, job_id), new

@@ -91,7 +91,9 @@ async def get_renditions(id: str, behind: Behind) -> Response:
     return reply(await behind.assets.renditions(id))
 
 
-@router.post("/{id:path}/renditions", status_code=202, response_model=Job, responses=problem_docs(400, 404, 422, 503))
+@router.post(
+    "/{id:path}/renditions", status_code=202, response_model=Job, responses=problem_docs(400, 404, 409, 422, 503)
+)
 async def add_renditions(
     id: str,
     wanted: WantedRenditions,

@@ -103,7 +103,9 @@ def test_the_same_is_not_made_twice_at_a_time(world: World, clip: bytes) -> None
     assert not work(world)
     keyed, new = order(world, key="k2")
     assert new
-    assert order(world, "360", key="k2")[0].id == keyed.id
+    assert order(world, key="k2")[0].id == keyed.id
+    with pytest.raises(Problem, match="used for something else"):
+        order(world, "360", key="k2")
 
 
 def test_a_preset_that_is_made_anew_replaces_all_of_its_own_files_and_no_others(world: World, clip: bytes) -> None:

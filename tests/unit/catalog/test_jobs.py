@@ -282,7 +282,18 @@ def test_an_adaptation_is_queued_once_for_each_preset(catalog: Catalog) -> None:
     assert catalog.jobs.adapt("a", "web") == (job, False)
     other, new = catalog.jobs.adapt("a", "360", "key")
     assert (new, other.id == job.id) == (True, False)
-    assert catalog.jobs.adapt("a", "web", "key") == (other, False)
+    assert catalog.jobs.adapt("a", "360", "key") == (other, False)
+    catalog.assets.add(picture("b"))
+    catalog.jobs.add("process", "b", idempotency_key="another")
+    for given, code in (
+        (("a", "web", "key"), "conflict"),
+        (("b", "360", "key"), "conflict"),
+        (("b", "web", "another"), "conflict"),
+        (("b", "web", "\x00"), "bad_request"),
+    ):
+        with pytest.raises(Problem) as told:
+            catalog.jobs.adapt(*given)
+        assert told.value.code == code
     held = catalog.jobs.claim("w", 30, kinds=("adapt",))
     assert held is not None
     again, new = catalog.jobs.adapt("a", "web")
