@@ -1,4 +1,4 @@
-"""What is made of a video or a sound while its client waits: thumbnail, moving summary, the sound, its waveform."""
+"""What is made of a video or a sound while its client waits: thumbnail, moving summary, the sound."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def summary(file: Path, side: int = 320, kind: Moving = "gif", limits: Dir
         film = commands.concat(*pieces, v=1, a=0) if len(pieces) > 1 else pieces[0]
         if kind == "gif":
             both = film.filter_multi_output("split", 2)
-            palette = both[0].filter("palettegen", stats_mode="diff")
+            palette = both[0].filter("palettegen")
             film = commands.filter([both[1], palette], "paletteuse", dither="bayer", diff_mode="rectangle")
             return Made(await _run(film, {"f": "gif", "loop": 0}, limits), "image/gif")
         output = {"c:v": "libwebp_anim", "quality": 60, "pix_fmt": "yuv420p", "loop": 0, "f": "webp"}
@@ -114,22 +114,6 @@ async def sound(file: Path, kind: Sound = "mp3", limits: DirectLimits | None = N
             output.pop("b:a")
         stream = guarded(source, str(file), t=limits.source.max_duration_s)[str(track.index)]
         return Made(await _run(stream, output, limits), media_type)
-
-
-async def waveform(
-    file: Path, size: tuple[int, int] = (1200, 200), colour: str = "#336699", limits: DirectLimits | None = None
-) -> Made:
-    """The first track of sound as a picture (PNG) on nothing. Raises as ``sound``."""
-    limits = limits or DirectLimits()
-    async with _in_time(limits):
-        source = await probe(str(file), limits.source)
-        if not source.audios:
-            raise Problem("unprocessable", "the file has no sound")
-        stream = guarded(source, str(file), t=limits.source.max_duration_s)[str(source.audios[0].index)]
-        mono = stream.filter("aformat", channel_layouts="mono")
-        drawn = mono.filter("showwavespic", s=f"{size[0]}x{size[1]}", colors=colour, scale="sqrt")
-        output = {"frames:v": 1, "c:v": "png", "pix_fmt": "rgba", "f": "image2", "update": 1}
-        return Made(await _run(drawn, output, limits), "image/png")
 
 
 def pieces_of(duration_s: float | None) -> Sequence[tuple[float, float]]:

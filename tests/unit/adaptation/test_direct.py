@@ -63,11 +63,10 @@ def test_a_summary_has_pieces_from_all_over_the_film(film: Path, kind: direct.Mo
         greys.append(float(np.asarray(moving.convert("L")).mean()))
         seconds += moving.info["duration"] / 1000
     assert seconds == pytest.approx(3, abs=0.35)
-    # The middles of the fifths of ten seconds: 1, 3, 5, 7 and 9, each within the noise of its pattern.
+    # Each piece lies across the beginning of a second: 1, 3, 5, 7 and 9, and so shows two of the ten greys.
     steps = [round((grey - greys[0]) / 20) for grey in greys]
     assert steps == sorted(steps)
-    assert steps[-1] - steps[0] >= 7
-    assert {1, 3, 5, 7} <= {step + 1 for step in steps} | {step for step in steps}
+    assert set(steps) == set(range(10))
 
 
 def test_a_short_film_is_shown_whole(tmp_path: Path) -> None:
@@ -102,24 +101,6 @@ def test_sound_that_fits_is_left_as_it_is(tmp_path: Path) -> None:
     assert packets(io.BytesIO(asyncio.run(direct.sound(file, "m4a")).data)) == packets(str(file))
 
 
-def test_a_waveform_is_high_where_it_is_loud(tmp_path: Path) -> None:
-    file = tmp_path / "half.wav"
-    rate = 8000
-    wave = (20000 * np.sin(np.arange(2 * rate) / 5)).astype(np.int16)
-    wave[:rate] = 0
-    with av.open(str(file), "w") as output:
-        stream = output.add_stream("pcm_s16le", rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray(wave[None], "s16", "mono")
-        frame.sample_rate = rate
-        output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
-    drawn = np.asarray(picture(asyncio.run(direct.waveform(file, (200, 50)))))
-    assert drawn.shape == (50, 200, 4)
-    heights = (drawn[..., 3] > 0).sum(axis=0)
-    assert heights[:95].max() <= 2
-    assert heights[105:195].min() >= 20
-
-
 def test_pieces_are_within_the_film() -> None:
     pieces = direct.pieces_of(100.0)
     assert [round(start + length / 2, 6) for start, length in pieces] == [10, 30, 50, 70, 90]
@@ -128,14 +109,14 @@ def test_pieces_are_within_the_film() -> None:
 
 
 def test_sizes_are_bounded_by_the_longer_side() -> None:
-    tall = VideoTrack(0, "h264", 1080, 1920, 25, False, None, 8)  # type: ignore[arg-type]
+    tall = VideoTrack(0, "h264", 1080, 1920, 25, None)  # type: ignore[arg-type]
     assert direct.fitted(tall, 320) == (180, 320)
     assert direct.fitted(tall, 9999) == (1080, 1920)
 
 
 def test_what_lacks_what_is_asked_for_is_told(film: Path, tmp_path: Path) -> None:
     sound = write_sound(tmp_path / "sound.m4a")
-    for work in (direct.sound(film), direct.waveform(film), direct.thumbnail(sound), direct.summary(sound)):
+    for work in (direct.sound(film), direct.thumbnail(sound), direct.summary(sound)):
         with pytest.raises(Problem) as told:
             asyncio.run(work)
         assert told.value.code == "unprocessable"
