@@ -23,7 +23,7 @@ from serve_app.catalog import Addition, parse_filter
 from serve_app.errors import Problem
 from serve_app.media import images, sniff
 from serve_app.media.video import VideoInfo
-from serve_app.wire import ports, schemas
+from serve_app.wire import ports, rendition_schemas, schemas
 
 ORIGINAL = "original"
 STORED_AT_ONCE = 16
@@ -83,11 +83,11 @@ class AssetGraph:
         named = {"id": asset.id, "kind": asset.kind, "state": asset.state, "results": results}
         return schemas.AssetAnnotations.model_validate(named | scenes | shape)
 
-    async def renditions(self, id: str) -> schemas.Renditions:
+    async def renditions(self, id: str) -> rendition_schemas.Renditions:
         """The files that were made of it."""
         asset = await asyncio.to_thread(self._catalog.assets.get, id)
         found = await asyncio.to_thread(self._catalog.renditions.of_asset, id)
-        return schemas.Renditions(id=asset.id, items=[_rendition(asset.id, each) for each in found])
+        return rendition_schemas.Renditions(id=asset.id, items=[_rendition(asset.id, each) for each in found])
 
     async def download(self, id: str, path: str) -> ports.Download:
         """A stored file of an asset: the original, or a rendition by its name."""
@@ -260,6 +260,6 @@ def _asset(asset: catalog.Asset) -> schemas.Asset:
     return schemas.Asset(**fields, stages=stages)
 
 
-def _rendition(id: str, made: catalog.Rendition) -> schemas.Rendition:
-    fields = {name: getattr(made, name) for name in schemas.Rendition.model_fields if name != "url"}
-    return schemas.Rendition(**fields, url=f"/v1/assets/{quote(id)}/files/{made.name}")
+def _rendition(id: str, made: catalog.Rendition) -> rendition_schemas.Rendition:
+    fields = {name: getattr(made, name) for name in rendition_schemas.Rendition.model_fields if name != "url"}
+    return rendition_schemas.Rendition(**fields, url=f"/v1/assets/{quote(id)}/files/{made.name}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
 from serve_app.errors import Problem
-from serve_app.wire import index_schemas, people_schemas, recommendation_schemas, schemas
+from serve_app.wire import index_schemas, people_schemas, recommendation_schemas, rendition_schemas, schemas
 
 WHOLE_BYTES = 256 * 1024 * 1024
 """What is read into memory at once; larger files are videos, which are read a piece at a time."""
@@ -134,7 +134,7 @@ class AssetPort(Protocol):
 
     async def get(self, id: str) -> schemas.Asset: ...
     async def annotations(self, id: str) -> schemas.AssetAnnotations: ...
-    async def renditions(self, id: str) -> schemas.Renditions: ...
+    async def renditions(self, id: str) -> rendition_schemas.Renditions: ...
     async def download(self, id: str, path: str) -> Download: ...
     async def adapt(self, id: str, preset: str, idempotency_key: str | None) -> tuple[schemas.Job, bool]:
         """The job, and whether it is new."""

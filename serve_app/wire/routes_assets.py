@@ -14,8 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from serve_app.errors import Problem
 from serve_app.wire.ports import Download, NewAsset
+from serve_app.wire.rendition_schemas import Renditions, WantedRenditions
 from serve_app.wire.routing import AtEnd, Behind, multipart_docs, problem_docs, reply
-from serve_app.wire.schemas import Asset, AssetAnnotations, AssetPage, Job, Kind, Renditions, WantedRenditions
+from serve_app.wire.schemas import Asset, AssetAnnotations, AssetPage, Job, Kind
 from serve_app.wire.solr import solr_document
 from serve_app.wire.uploads import read_upload
 

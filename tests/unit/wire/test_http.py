@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve_app.errors import CODES, Problem
-from serve_app.wire import schemas
+from serve_app.wire import rendition_schemas, schemas
 from serve_app.wire.http import create_app
 from serve_app.wire.ports import Download, Services
 
@@ -59,8 +59,10 @@ class Fake:
     async def renditions(self, id):
         self.note("renditions", id)
         url = f"/v1/assets/{id}/files/thumbnail.png"
-        made = schemas.Rendition(name="thumbnail.png", media_type="image/png", bytes=8, width=512, height=512, url=url)
-        return schemas.Renditions(id=id, items=[made])
+        made = rendition_schemas.Rendition(
+            name="thumbnail.png", media_type="image/png", bytes=8, width=512, height=512, url=url
+        )
+        return rendition_schemas.Renditions(id=id, items=[made])
 
     async def download(self, id, path):
         self.note("download", id, path)
