@@ -113,7 +113,10 @@ class Ladder(_Table):
             for rung in preset.rungs:
                 if rung not in self.rungs:
                     raise ValueError(f"preset {name}: there is no rung {rung}")
-                for codec in (self.rungs[rung].video_codec, self.rungs[rung].audio_codec):
+            for rung, made in self.rungs_of(name).items():
+                if made.container != "mp4" or (made.video and made.audio):
+                    raise ValueError(f"preset {name}: rung {rung}: streams are made in MP4, pictures and sound apart")
+                for codec in (made.video_codec, made.audio_codec):
                     if codec is not None and codec not in self.encoders:
                         raise ValueError(f"preset {name}: rung {rung} has no encoder of {codec}")
         for codec, encoder in self.encoders.items():

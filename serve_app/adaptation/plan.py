@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from serve_app.adaptation.ladder import Codec, Container, Encoder, Ladder, Rung
+from serve_app.adaptation.ladder import Codec, Encoder, Ladder, Rung
 from serve_app.adaptation.sprites import SIDE, Sprite
 from serve_app.errors import Problem
 from serve_app.media.tracks import AudioTrack, Source, VideoTrack
@@ -28,7 +28,6 @@ class VideoOut:
 
     name: str
     codec: Codec
-    container: Container
     profile: str | None
     width: int
     height: int
@@ -42,7 +41,6 @@ class AudioOut:
 
     name: str
     codec: Codec
-    container: Container
     track: int
     channels: int
     sample_rate: int
@@ -173,7 +171,7 @@ def _video(rung: Rung, track: VideoTrack, short: int, mbit: float) -> VideoOut:
     assert rung.video_codec is not None
     width, height = sizes(track, short)
     name = f"{rung.video_codec}-{min(width, height)}"
-    return VideoOut(name, rung.video_codec, rung.container, rung.profile, width, height, round(mbit * 1e6))
+    return VideoOut(name, rung.video_codec, rung.profile, width, height, round(mbit * 1e6))
 
 
 def sizes(track: VideoTrack, short: int) -> tuple[int, int]:
@@ -189,6 +187,4 @@ def _audio(name: str, rung: Rung, track: AudioTrack, number: int) -> AudioOut:
     channels = min(track.channels, 2)
     bit_rate = round(rung.mbit * 1e6 / (2 if channels == 1 else 1))
     more = f"{name}-{number}" if number else name
-    return AudioOut(
-        more, rung.audio_codec, rung.container, track.index, channels, 48000, bit_rate, track.language, track.title
-    )
+    return AudioOut(more, rung.audio_codec, track.index, channels, 48000, bit_rate, track.language, track.title)

@@ -48,11 +48,7 @@ class VideoTrack:
     height: int
     rate: Fraction
     """Frames a second: where frames last unequally, as many as its shortest ones would be."""
-    turned: bool
-    """Whether the stored frames lie on their side, or are mirrored."""
     hdr: Hdr | None
-    bits: int
-    """Of a sample."""
 
 
 @dataclass(frozen=True)
@@ -157,17 +153,8 @@ def _described(video: Video) -> VideoTrack:
     width, height = (width * aspect, height) if aspect >= 1 else (width, height / aspect)
     if first.turn.swap:
         width, height = height, width
-    turn = first.turn
-    return VideoTrack(
-        stream.index,
-        video.info.codec,
-        round(width),
-        round(height),
-        _rate(stream),
-        turn.swap or turn.mirror_x or turn.mirror_y,
-        _TRANSFERS.get(int(image.color_trc)),
-        max(component.bits for component in image.format.components),
-    )
+    hdr = _TRANSFERS.get(int(image.color_trc))
+    return VideoTrack(stream.index, video.info.codec, round(width), round(height), _rate(stream), hdr)
 
 
 def _rate(stream: Any) -> Fraction:

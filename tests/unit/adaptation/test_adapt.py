@@ -20,7 +20,7 @@ from serve_app.adaptation.ladder import load_ladder
 from serve_app.errors import Problem
 from serve_app.media import ffmpeg
 from serve_app.media.video import Limits
-from tests.made_videos import corners, noise, write_sound, write_video
+from tests.made_videos import Pixels, corners, noise, write_sound, write_video
 
 LADDER = load_ladder()
 MPD = "{urn:mpeg:dash:schema:mpd:2011}"
@@ -309,3 +309,21 @@ def test_small_pictures_for_the_time_line(tmp_path: Path) -> None:
         part = greys[int(top) : int(top) + 90, int(left) : int(left) + 160]
         expected = np.asarray(Image.fromarray(pictures[50 * number + 25]).convert("L"), float).mean()
         assert part.mean() == pytest.approx(expected, abs=6)
+
+
+def at_rate(rate: str, pictures: list[Pixels], place: Path) -> int:
+    """The bits a second of a stream that may have 475,900."""
+    table = LADDER.model_dump()
+    table["presets"] = {"one": {"rungs": ["h264-360"], "rate": rate}}
+    file = write_video(place / f"{rate}.mp4", pictures, rate=25)
+    ladder = type(LADDER).model_validate(table)
+    (stream,) = asyncio.run(adapt(file, place / rate, "one", ladder)).outputs.videos
+    return stream.file.average
+
+
+def test_a_fixed_rate_is_spent_and_a_capped_one_as_far_as_it_is_needed(tmp_path: Path) -> None:
+    plain = noise(200, (640, 360))
+    assert at_rate("capped", plain, tmp_path) < 0.8 * 475_900
+    dice = np.random.default_rng(1)
+    rough = [(each // 2 + dice.integers(0, 24, each.shape, np.uint8)) for each in plain]
+    assert 0.8 * 475_900 < at_rate("fixed", rough, tmp_path) < 1.15 * 475_900

@@ -73,6 +73,12 @@ def test_a_preset_sets_what_its_rungs_share(tmp_path: Path) -> None:
         ("rungs: {}\nencoders: {h264: {encoder: 'x;y', crf: 1}}", "encoder"),
         ("rungs: {}\nencoders: {h264: {encoder: libx264}}", "pictures have a crf"),
         ("rungs: {}\npresets: {'../x': {rungs: [a]}}", "should match pattern"),
+        ("rungs: {a: {container: webm, mbit: 1, audio: opus}}\npresets: {p: {rungs: [a]}}", "made in MP4"),
+        (
+            "rungs: {a: {container: mp4, mbit: 1, height: 240, fps: 24, video: avc1.4d400d, audio: opus}}\n"
+            "presets: {p: {rungs: [a]}}",
+            "pictures and sound apart",
+        ),
         ("rungs: {}\nencoders: {aac: {encoder: aac, crf: 3}}", "sound has none"),
     ],
 )

@@ -19,7 +19,7 @@ STEREO = AudioTrack(1, "aac", 2, 44100, "eng", None)
 
 
 def video(width: int, height: int, rate: Fraction | int = 25) -> VideoTrack:
-    return VideoTrack(0, "h264", width, height, Fraction(rate), False, None, 8)
+    return VideoTrack(0, "h264", width, height, Fraction(rate), None)
 
 
 def planned(track: VideoTrack | None, *audios: AudioTrack, preset: str = "web") -> Plan:
